@@ -1,0 +1,1 @@
+"""The ground floor: errors, registries, the schema base, YAML, environment, events, files."""

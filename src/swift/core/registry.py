@@ -1,0 +1,60 @@
+"""Names to classes: a folder's public files are its members, found when first asked for."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+
+from swift.core.errors import Problem, UserError, nearest
+from swift.core.schema import Component
+
+
+class Registry[T: Component]:
+    """The members of one folder (`swift.tuner`, ...) by their YAML word.
+
+    A member is a class decorated with `@registry.add("word")` in any public file of the folder
+    (or of a plug-in). Nothing lists members twice: the folder is read at the first look-up.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._members: dict[str, type[T]] = {}
+        self._read = False
+
+    def add[C: Component](self, name: str) -> Callable[[type[C]], type[C]]:
+        """Register the decorated class under `name`, its YAML word."""
+
+        def register(cls: type[C]) -> type[C]:
+            if name in self._members:
+                raise ValueError(f"{self.kind} `{name}` is registered twice")
+            cls.name = name
+            self._members[name] = cls  # type: ignore[assignment]  # C implements T's protocol
+            return cls
+
+        return register
+
+    def get(self, name: str) -> type[T]:
+        """Return the class called `name`; an unknown name is answered with the nearest one."""
+        members = self._loaded()
+        if name not in members:
+            raise UserError(
+                Problem(what=f"there is no {self.kind} `{name}`", fix=nearest(name, list(members)))
+            )
+        return members[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._loaded()))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._loaded()
+
+    def _loaded(self) -> dict[str, type[T]]:
+        if not self._read:
+            self._read = True
+            folder = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(folder.__path__):
+                if not module.name.startswith("_"):
+                    importlib.import_module(f"{self._package}.{module.name}")
+        return self._members

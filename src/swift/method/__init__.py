@@ -1,0 +1,59 @@
+"""The loss: what is minimised. A method never sees the model, the mesh or the optimiser.
+
+Add one: a file here with a frozen class under `@methods.add("name")`; its word is also a verb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from swift.core.registry import Registry
+from swift.core.schema import Component
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swift.seam.types import Need, Outputs, Pass, Rows, Terms, View
+
+
+class Method(Component):
+    """A pure function of log-probabilities, with its options as fields."""
+
+    sides: ClassVar[tuple[str, ...]] = ("chosen",)
+    """The sequences a Sample gives: ("chosen",), or ("chosen", "rejected") for a pair. A
+    micro-batch holds all chosen rows first, then all rejected ones, in the same order."""
+
+    scope: ClassVar[Literal["step", "rollout"]] = "step"
+    """How long constants hold: one optimiser step, or a whole rollout."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"logp"})
+    """What the forward with gradient gives per supervised token."""
+
+    @property
+    def supervise(self) -> Literal["answers", "all"]:
+        """Which tokens carry the loss: what the assistant says, or all."""
+        return "answers"
+
+    @property
+    def passes(self) -> Mapping[str, Pass]:
+        """Forwards without gradient wanted before the step, by name."""
+        return {}
+
+    def weight(self, rows: Rows) -> dict[str, float]:
+        """Return what these rows add to the divisor of each part; known before any forward."""
+        raise NotImplementedError
+
+    def constants(self, view: View) -> list[dict[str, Tensor]]:
+        """Return columns to merge into each micro-batch's rows, computed over the whole step.
+
+        By default: the passes' log-probabilities, under "<pass>_logp_N".
+        """
+        return [{f"{k}_logp_N": o.logp_N for k, o in outs.items()} for outs in view.outs]
+
+    def terms(self, out: Outputs, rows: Rows) -> Terms:
+        """Return sums over this micro-batch; must accept a micro-batch with no row."""
+        raise NotImplementedError
+
+
+methods: Registry[Method] = Registry("method", "swift.method")

@@ -1,0 +1,1 @@
+"""What crosses between a method and a placement: batches in, log-probabilities out, sums back."""

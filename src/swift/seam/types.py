@@ -1,0 +1,112 @@
+"""The values that cross the seams: Batch, Rows, Outputs, Terms.
+
+Shapes: B rows of a micro-batch, T positions, N supervised tokens of the micro-batch in row-major
+order. Log-probabilities are in nats, float32 (float64 for float64 models).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+IGNORE = -100
+"""The label of a position that is not supervised."""
+
+type Need = Literal["logp", "entropy"]
+"""What a method wants per supervised token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What a method may know of a micro-batch: which token belongs to which row, and columns.
+
+    `columns` holds data given with the rows, and the constants of the step; each tensor is
+    per row ([B]) or per supervised token ([N]).
+    """
+
+    row_N: Tensor
+    """int64: the row of each supervised token."""
+
+    count: int
+    """B, the number of rows (0 for a filler that keeps ranks in step)."""
+
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> int:
+        """N, the number of supervised tokens."""
+        return int(self.row_N.shape[0])
+
+    def per_row(self, values_N: Tensor) -> Tensor:
+        """Sum values of tokens into their rows: [N] -> [B]. Differentiable."""
+        zeros_B = values_N.new_zeros(self.count)
+        return zeros_B.index_add(0, self.row_N.to(values_N.device), values_N)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One micro-batch: what the model's forward takes, and its labels, already shifted."""
+
+    inputs: Mapping[str, Tensor]
+    """`input_ids` [B, T] and whatever else the model's forward takes (pixels, positions, ...)."""
+
+    labels_BT: Tensor
+    """int64: the token that position t predicts, or IGNORE. Already shifted by one."""
+
+    rows: Rows
+
+    origins: Sequence[str] = ()
+    """Where each row came from ("mine.jsonl:17"), for messages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What one pass of one model gives for a micro-batch."""
+
+    logp_N: Tensor
+    """log p(label) in nats at each supervised position."""
+
+    entropy_N: Tensor | None = None
+    """Entropy of the distribution there, in nats, when needed."""
+
+
+type Metrics = Mapping[str, tuple[Tensor | float, Tensor | float]]
+"""name -> (sum, count), both over this micro-batch; the loop reports sum / count of the step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """A method's answer for one micro-batch: sums, never means.
+
+    `total` has one scalar per part ("tokens", "pairs"); the loop divides each, once, by the weight
+    of that part in the whole step.
+    """
+
+    total: Mapping[str, Tensor]
+    metrics: Metrics = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """A forward without gradient that a method wants before the step, once an optimiser step."""
+
+    role: str
+    """Whose: "policy", "reference", "teacher"."""
+
+    needs: frozenset[Need] = frozenset({"logp"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A whole step as `Method.constants` sees it, over all micro-batches of this rank.
+
+    `sum` adds over data ranks; `gather` returns (all ranks' values concatenated, my offset).
+    """
+
+    rows: Sequence[Rows]
+    outs: Sequence[Mapping[str, Outputs]]
+    sum: Callable[[Tensor], Tensor]
+    gather: Callable[[Tensor], tuple[Tensor, int]]
