@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-type Role = Literal["system", "user", "assistant", "tool", "developer"]
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)

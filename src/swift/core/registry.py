@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
 from swift.core.errors import Problem, UserError, nearest
 from swift.core.schema import Component
 
+T = TypeVar("T", bound=Component)
+C = TypeVar("C", bound=Component)
 
-class Registry[T: Component]:
+
+class Registry(Generic[T]):
     """The members of one folder (`swift.tuner`, ...) by their YAML word.
 
     A member is a class decorated with `@registry.add("word")` in any public file of the folder
@@ -23,7 +27,7 @@ class Registry[T: Component]:
         self._members: dict[str, type[T]] = {}
         self._read = False
 
-    def add[C: Component](self, name: str) -> Callable[[type[C]], type[C]]:
+    def add(self, name: str) -> Callable[[type[C]], type[C]]:
         """Register the decorated class under `name`, its YAML word."""
 
         def register(cls: type[C]) -> type[C]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from torch import Tensor
 
 IGNORE = -100
 """The label of a position that is not supervised."""
 
-type Need = Literal["logp", "entropy"]
+Need: TypeAlias = Literal["logp", "entropy"]
 """What a method wants per supervised token."""
 
 
@@ -73,7 +73,7 @@ class Outputs:
     """Entropy of the distribution there, in nats, when needed."""
 
 
-type Metrics = Mapping[str, tuple[Tensor | float, Tensor | float]]
+Metrics: TypeAlias = Mapping[str, tuple[Tensor | float, Tensor | float]]
 """name -> (sum, count), both over this micro-batch; the loop reports sum / count of the step."""
 
 

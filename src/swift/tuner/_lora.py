@@ -1,0 +1,96 @@
+"""LoRA with PEFT's modules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import save_file
+from torch import Generator, Tensor, nn
+
+from swift.core.errors import PlanError, Problem, nearest
+
+if TYPE_CHECKING:
+    from swift.tuner.lora import Lora
+
+
+def attach(model: nn.Module, options: Lora) -> nn.Module:
+    """Wrap `model`; the added weights lie on the meta device until the placement fills them."""
+    targets = options.targets if isinstance(options.targets, str) else list(options.targets)
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        peft = get_peft_model(model, config, low_cpu_mem_usage=True, autocast_adapter_dtype=False)
+    except ValueError as error:
+        raise _no_target(model, targets) from error
+    return cast(nn.Module, peft)
+
+
+def _no_target(model: nn.Module, targets: str | list[str]) -> PlanError:
+    names = {n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    wanted = [targets] if isinstance(targets, str) else targets
+    problems = [
+        Problem(
+            where="tuner.targets", what=f"no layer is called `{t}`", fix=nearest(t, sorted(names))
+        )
+        for t in wanted
+        if t not in names
+    ]
+    return PlanError(problems or [Problem(where="tuner.targets", what=f"{targets} fits no layer")])
+
+
+def initial(name: str, like: Tensor, random: Generator) -> Tensor | None:
+    """Kaiming-uniform A with a = sqrt 5, i.e. U(-1/sqrt(in), 1/sqrt(in)); zero B."""
+    if ".lora_A." in name:
+        bound = 1 / math.sqrt(like.shape[1])
+        return torch.empty(like.shape, dtype=torch.float32).uniform_(
+            -bound, bound, generator=random
+        )
+    if ".lora_B." in name:
+        return torch.zeros(like.shape, dtype=torch.float32)
+    return None
+
+
+def canonical(name: str) -> str:
+    """`base_model.model.X.base_layer.weight` -> `X.weight`; adapters lose their `.default`."""
+    if ".lora_A." in name or ".lora_B." in name:
+        return name.replace(".default.", ".")
+    return name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+
+
+@contextmanager
+def off(model: nn.Module) -> Iterator[None]:
+    """Bypass the adapters without touching requires_grad, which PEFT's own context flips.
+
+    A placed module must not see its trainable set change between two forwards.
+    """
+    layers: list[Any] = [m for m in model.modules() if isinstance(m, BaseTunerLayer)]
+    for layer in layers:
+        layer._disable_adapters = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._disable_adapters = False
+
+
+def save(weights: Iterable[tuple[str, Tensor]], model: nn.Module, folder: Path, base: str) -> None:
+    """Write PEFT's two files; the base is named by `base`, a folder transformers opens."""
+    tensors = {name: w.detach().cpu().contiguous() for name, w in weights}
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = model.peft_config["default"]  # type: ignore[index]
+    config.base_model_name_or_path = base  # type: ignore[union-attr]
+    config.inference_mode = True  # type: ignore[union-attr]
+    config.save_pretrained(str(folder))  # type: ignore[union-attr]
+    config.inference_mode = False  # type: ignore[union-attr]

@@ -1,0 +1,99 @@
+"""What full and freeze share: choosing weights, and a whole model on disk."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from swift.core.errors import PlanError, Problem, nearest
+
+SHARD_BYTES = 5 * 10**9
+"""Weights are cut into files of about this size, as the ecosystem does."""
+
+_LAYER = re.compile(r"\.(?:layers|h|blocks|block)\.(\d+)\.")
+
+
+def train_some(model: nn.Module, layers: int, also: Sequence[str]) -> nn.Module:
+    """Return `model` with only its last `layers` layers, and names holding `also`, trained."""
+    names = [n for n, _ in model.named_parameters()]
+    found = [int(m.group(1)) for n in names if (m := _LAYER.search(n))]
+    depth = max(found, default=-1) + 1
+    problems = [
+        Problem(
+            where="tuner.also", what=f"no weight's name holds `{part}`", fix=_parts(part, names)
+        )
+        for part in also
+        if not any(part in n for n in names)
+    ]
+    if layers > depth:
+        problems.append(
+            Problem(
+                where="tuner.layers",
+                what=f"layers is {layers}, but the model has {depth}",
+                fix=f"at most {depth}",
+            )
+        )
+    if layers == 0 and not also:
+        problems.append(
+            Problem(where="tuner", what="nothing would be trained", fix="layers: 2, or name `also`")
+        )
+    if problems:
+        raise PlanError(problems)
+    for name, weight in model.named_parameters():
+        place = _LAYER.search(name)
+        last = place is not None and int(place.group(1)) >= depth - layers
+        weight.requires_grad_(last or any(part in name for part in also))
+    return model
+
+
+def _parts(word: str, names: Sequence[str]) -> str:
+    return nearest(word, sorted({p for n in names for p in n.split(".") if not p.isdigit()}))
+
+
+def save_model(weights: Iterable[tuple[str, Tensor]], model: nn.Module, folder: Path) -> None:
+    """Write whole tensors into shards with their index, and the model's configurations.
+
+    Peak memory is one shard: tensors are taken from `weights` one by one.
+    """
+    shards: list[dict[str, Tensor]] = [{}]
+    index: dict[str, str] = {}
+    filled = total = 0
+    temporary: list[Path] = []
+    for name, tensor in weights:
+        size = tensor.numel() * tensor.element_size()
+        if filled and filled + size > SHARD_BYTES:
+            temporary.append(_write(shards.pop(), folder, len(temporary)))
+            shards.append({})
+            filled = 0
+        shards[-1][name] = tensor.detach().cpu().contiguous()
+        index[name] = str(len(temporary))
+        filled, total = filled + size, total + size
+    temporary.append(_write(shards.pop(), folder, len(temporary)))
+    _name_shards(temporary, index, total, folder)
+    model.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.save_pretrained(folder)  # type: ignore[union-attr, operator]
+
+
+def _write(tensors: dict[str, Tensor], folder: Path, number: int) -> Path:
+    path = folder / f"part-{number}.safetensors"
+    save_file(tensors, path, metadata={"format": "pt"})
+    return path
+
+
+def _name_shards(parts: list[Path], index: dict[str, str], total: int, folder: Path) -> None:
+    if len(parts) == 1:
+        parts[0].rename(folder / "model.safetensors")
+        return
+    count = len(parts)
+    names = [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
+    for part, name in zip(parts, names, strict=True):
+        part.rename(folder / name)
+    where = {tensor: names[int(part)] for tensor, part in index.items()}
+    text = json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=2)
+    (folder / "model.safetensors.index.json").write_text(text + "\n", encoding="utf-8")
