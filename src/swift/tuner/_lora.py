@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +33,12 @@ def attach(model: nn.Module, options: Lora) -> nn.Module:
         task_type="CAUSAL_LM",
     )
     try:
-        peft = get_peft_model(model, config, low_cpu_mem_usage=True, autocast_adapter_dtype=False)
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks transformers 5 for `is_gradient_checkpointing`, its old name.
+            warnings.simplefilter("ignore", FutureWarning)
+            peft = get_peft_model(
+                model, config, low_cpu_mem_usage=True, autocast_adapter_dtype=False
+            )
     except ValueError as error:
         raise _no_target(model, targets) from error
     return cast(nn.Module, peft)

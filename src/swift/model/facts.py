@@ -1,0 +1,143 @@
+"""What is true of a model, read from its folder: config.json and the headers of its weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from swift.core.errors import PlanError, Problem
+from swift.core.schema import Value
+
+_DTYPES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+class ModelFacts(Value):
+    """Facts of a causal language model, without loading a weight."""
+
+    id: str
+    """As the user named it."""
+
+    folder: str
+    """The local folder that holds it."""
+
+    architecture: str
+    """The transformers class: Qwen3ForCausalLM."""
+
+    model_type: str
+    """transformers' word for the family: qwen3."""
+
+    parameters: int
+    """Number of stored weights (tied ones once)."""
+
+    dtype: str
+    """The type most weights are stored in: float32, bfloat16, float16, float64."""
+
+    layers: int
+    hidden: int
+    """Width of the residual stream."""
+
+    vocabulary: int
+    """Rows of the output head."""
+
+    heads: int
+    kv_heads: int
+    """Key/value heads: what tensor parallelism splits attention by."""
+
+    context: int
+    """Longest sequence the model was made for, in tokens; 0 when its configuration is silent."""
+
+
+def read_facts(id: str, folder: Path) -> ModelFacts:
+    """Return the facts of the model in `folder`.
+
+    Raises:
+        PlanError: config.json or the weights are missing or broken.
+    """
+    config = _config(folder)
+    text = config.get("text_config") or config
+    parameters, dtype = _stored(folder)
+    heads = text.get("num_attention_heads") or 1
+    return ModelFacts(
+        id=id,
+        folder=str(folder),
+        architecture=(config.get("architectures") or ["?"])[0],
+        model_type=config.get("model_type", "?"),
+        parameters=parameters,
+        dtype=dtype,
+        layers=text.get("num_hidden_layers") or 0,
+        hidden=text.get("hidden_size") or 0,
+        vocabulary=text.get("vocab_size") or 0,
+        heads=heads,
+        kv_heads=text.get("num_key_value_heads") or heads,
+        context=text.get("max_position_embeddings") or 0,
+    )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PlanError(
+            Problem(
+                where="model",
+                what=f"{folder} has no config.json",
+                fix="give a folder in transformers' layout (config.json, *.safetensors)",
+            )
+        ) from None
+    except ValueError as error:
+        raise PlanError(Problem(where=str(path), what=f"not JSON: {error}")) from error
+    if not isinstance(config, dict):
+        raise PlanError(Problem(where=str(path), what="not a JSON object"))
+    return config
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a model folder, each once, in order of name."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return [folder / name for name in sorted(names)]
+    return sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("adapter_"))
+
+
+def header(path: Path) -> dict[str, dict[str, Any]]:
+    """Return a safetensors file's header: name -> {dtype, shape, data_offsets}.
+
+    Raises:
+        PlanError: The file is cut short or is no safetensors file.
+    """
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            entries: dict[str, dict[str, Any]] = json.loads(file.read(size))
+    except (OSError, ValueError, struct.error) as error:
+        raise PlanError(
+            Problem(where=str(path), what=f"no readable safetensors file ({error})", fix="fetch it again")
+        ) from error
+    entries.pop("__metadata__", None)
+    end = max((e["data_offsets"][1] for e in entries.values()), default=0)
+    if path.stat().st_size < 8 + size + end:
+        raise PlanError(Problem(where=str(path), what="the file is cut short", fix="fetch it again"))
+    return entries
+
+
+def _stored(folder: Path) -> tuple[int, str]:
+    files = weight_files(folder)
+    if not files:
+        raise PlanError(
+            Problem(
+                where="model",
+                what=f"{folder} holds no *.safetensors",
+                fix="convert its weights: model.save_pretrained(folder)",
+            )
+        )
+    sizes: Counter[str] = Counter()
+    for file in files:
+        for entry in header(file).values():
+            sizes[entry["dtype"]] += math.prod(entry["shape"])
+    return sum(sizes.values()), _DTYPES.get(sizes.most_common(1)[0][0], "float32")

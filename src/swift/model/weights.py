@@ -1,0 +1,118 @@
+"""Reads named weights, whole or in slices, from a model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swift.model.facts import ModelFacts
+
+
+class Weights(Protocol):
+    """Where a placement gets the numbers from."""
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a weight of that name exists."""
+
+    def read(self, name: str, part: Sequence[slice] | None = None) -> Tensor:
+        """Return the weight, or only `part` of it (one slice a dimension), on the CPU."""
+
+
+class Files:
+    """Weights of safetensors files; a slice reads only its own bytes.
+
+    `prefix` is what the model's names have before the files' names, or the other way round: a
+    base model saved without its head lacks the leading "model.".
+    """
+
+    def __init__(self, files: Sequence[Path], names: Sequence[str]) -> None:
+        from swift.model.facts import header
+
+        stored = {name: file for file in files for name in header(file)}
+        self._where = _matched(stored, names)
+        self._open: dict[Path, Any] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._where
+
+    def read(self, name: str, part: Sequence[slice] | None = None) -> Tensor:
+        """Return the weight, or only `part` of it."""
+        from safetensors import safe_open
+
+        file, stored = self._where[name]
+        if file not in self._open:
+            self._open[file] = safe_open(file, framework="pt", device="cpu").__enter__()
+        if part is None:
+            tensor: Tensor = self._open[file].get_tensor(stored)
+            return tensor
+        sliced: Tensor = self._open[file].get_slice(stored)[tuple(part)]
+        return sliced
+
+
+def _matched(stored: dict[str, Path], names: Sequence[str]) -> dict[str, tuple[Path, str]]:
+    for before, after in (("", ""), ("model.", ""), ("", "model.")):
+        found = {
+            name: (stored[s], s)
+            for name in names
+            if (s := after + name.removeprefix(before)) in stored
+        }
+        if 2 * len(found) > len(names):
+            return found
+    return {}
+
+
+class Loaded:
+    """Weights of a state dict in memory."""
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self._tensors = tensors
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
+
+    def read(self, name: str, part: Sequence[slice] | None = None) -> Tensor:
+        """Return the weight, or only `part` of it."""
+        tensor = self._tensors[name]
+        return tensor if part is None else tensor[tuple(part)]
+
+
+def open_weights(facts: ModelFacts, names: Sequence[str]) -> Weights:
+    """Return the weights called `names` (the model's own names, tied ones once).
+
+    Files whose names differ from the model's (transformers renames or fuses some families' weights
+    while loading) are opened by transformers itself: then the whole model is in this process.
+
+    Raises:
+        PlanError: A weight is in no file.
+    """
+    from swift.model.facts import weight_files
+
+    files = Files(weight_files(Path(facts.folder)), names)
+    if all(name in files for name in names):
+        return files
+    return _through_transformers(facts, names)
+
+
+def _through_transformers(facts: ModelFacts, names: Sequence[str]) -> Weights:
+    from transformers import AutoModelForCausalLM
+
+    from swift.core.errors import PlanError, Problem
+
+    model, info = AutoModelForCausalLM.from_pretrained(
+        Path(facts.folder), dtype="auto", output_loading_info=True
+    )
+    loaded = Loaded(dict(model.state_dict()))
+    missing = [n for n in names if n not in loaded or n in info["missing_keys"]]
+    if missing:
+        raise PlanError(
+            Problem(
+                where="model",
+                what=f"{facts.folder} lacks {len(missing)} weights, the first is `{missing[0]}`",
+                fix="the folder does not belong to its config.json: fetch it again",
+            )
+        )
+    return loaded
