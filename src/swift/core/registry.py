@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from swift.core.errors import Problem, UserError, nearest
@@ -47,6 +47,20 @@ class Registry(Generic[T]):
                 Problem(what=f"there is no {self.kind} `{name}`", fix=nearest(name, list(members)))
             )
         return members[name]
+
+    def make(self, said: object) -> object:
+        """Return the member that `said` means: "lora", {"name": "lora", "rank": 8}, or itself.
+
+        Raises:
+            UserError: There is no such name.
+            pydantic.ValidationError: An option is unknown or out of bounds.
+        """
+        if isinstance(said, str):
+            return self.get(said)()
+        if isinstance(said, Mapping) and isinstance(said.get("name"), str):
+            options = {key: value for key, value in said.items() if key != "name"}
+            return self.get(said["name"]).model_validate(options)
+        return said
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._loaded()))

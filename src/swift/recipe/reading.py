@@ -1,0 +1,116 @@
+"""A file and flags become a Recipe, or one error that names everything that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from swift.core import yaml
+from swift.core.check import Checker
+from swift.core.errors import Problem, RecipeError
+from swift.core.schema import Value, shown
+from swift.core.yaml import Document
+from swift.method import methods
+from swift.recipe.recipe import REGISTRIES, Recipe
+from swift.recipe.rules import rules
+from swift.recipe.said import Said
+from swift.recipe.sections import Dataset
+from swift.recipe.spelling import elsewhere
+
+_WORDS = ("task", "output_dir")
+"""The keys of a recipe that hold no section."""
+
+
+def read(
+    path: Path | None, overrides: Sequence[tuple[str, Any]] = (), verb: str | None = None
+) -> Recipe:
+    """Read the recipe at `path` (None: nothing but defaults), with flags laid over it.
+
+    Args:
+        path: A YAML 1.2 file.
+        overrides: (name, value) of each flag, in order. A name is a path (`train.learning_rate`),
+            another toolkit's spelling (`lr`) or a last word that is unique (`learning_rate`).
+            Text is read as YAML 1.2; any other value is taken as it is.
+        verb: The command's verb. A method's name asks for that method; `train` and None take the
+            file's, else sft.
+
+    Raises:
+        RecipeError: With one Problem for each mistake, in the order of the file, flags last.
+    """
+    said = Said(yaml.read(path) if path else Document(), str(path or ""))
+    said.flags(overrides)
+    _task_names_a_method(said)
+    _settle_verb(said, verb)
+    checker = Checker(said.where, elsewhere)
+    recipe = _build(said.tree, checker)
+    problems = [*said.problems, *checker.problems, *rules.broken(recipe, said.where)]
+    if problems:
+        raise RecipeError(sorted(problems, key=_order))
+    return recipe
+
+
+def _build(tree: Mapping[str, Any], checker: Checker) -> Recipe:
+    """Return a recipe of what is sound in `tree`; a key that is not keeps its default."""
+    values = {k: _section(k, said, checker) for k, said in tree.items() if k not in _WORDS}
+    sound = {key: value for key, value in values.items() if value is not None}
+    words = checker.value(Recipe, {key: tree[key] for key in _WORDS if key in tree}, ())
+    if words:
+        sound.update({key: getattr(words, key) for key in words.model_fields_set})
+    return Recipe(**sound)
+
+
+def _section(key: str, said: Any, checker: Checker) -> Any:
+    if key in REGISTRIES:
+        registry, default = REGISTRIES[key]
+        return checker.component(registry, said, (key,), default)
+    if key == "dataset":
+        return _datasets(said, checker)
+    cls = Recipe.model_fields[key].annotation
+    assert isinstance(cls, type) and issubclass(cls, Value)
+    return checker.value(cls, said, (key,))
+
+
+def _datasets(said: Any, checker: Checker) -> tuple[Dataset, ...] | None:
+    items = said if isinstance(said, list | tuple) else [said]
+    if not items:
+        checker.say("`dataset` is an empty list", ("dataset",), "name a data set, or a file")
+    single = not isinstance(said, list | tuple)
+    found = [
+        checker.value(Dataset, item, ("dataset",) if single else ("dataset", i))
+        for i, item in enumerate(items)
+    ]
+    return tuple(d for d in found if d is not None) or None
+
+
+def _task_names_a_method(said: Said) -> None:
+    """`task: dpo` is read as `method: dpo`."""
+    task = said.tree.get("task")
+    if not isinstance(task, str) or task not in methods:
+        return
+    del said.tree["task"]
+    method = said.name_of("method")
+    if method is None:
+        said.put(("method", "name"), task, said.where(("task",)))
+    elif method != task:
+        what = f"`task: {task}` means `method: {task}`, but the method is `{method}`"
+        problem = Problem(what=what, fix="keep one of them", where=said.where(("task",)))
+        said.problems.append(problem)
+
+
+def _settle_verb(said: Said, verb: str | None) -> None:
+    """A verb that is a method's name stands for `method`; it must not contradict it."""
+    if verb is None or verb == "train":
+        return
+    method = said.name_of("method")
+    if method is None:
+        said.put(("method", "name"), verb, f"swift {verb}")
+    elif method != verb and method in methods:
+        what = f"the verb is `{verb}`, but the recipe says `method: {shown(method)}`"
+        fix = f"run `swift {method}`, or leave `method` out"
+        said.problems.append(Problem(what=what, fix=fix, where=said.where(("method",))))
+
+
+def _order(problem: Problem) -> tuple[bool, int]:
+    line = problem.where.split(" ")[0].rpartition(":")[2]
+    return (problem.where.startswith("--"), int(line) if line.isdigit() else 0)

@@ -1,0 +1,101 @@
+"""Recipe: the frozen tree of wishes. It holds what the user said and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SerializeAsAny
+
+from swift.core import yaml
+from swift.core.registry import Registry
+from swift.core.schema import Value
+from swift.method import Method, methods
+from swift.optimizer import Optimizer, optimizers
+from swift.recipe.sections import Data, Dataset, Model, Parallel, Train
+from swift.tuner import Tuner, tuners
+
+DEFAULT_DATASET = "nano-orders"
+"""The generated task inside the package, for a recipe without `dataset`."""
+
+REGISTRIES: Mapping[str, tuple[Registry[Any], str]] = {
+    "method": (methods, "sft"),
+    "tuner": (tuners, "lora"),
+    "optimizer": (optimizers, "adamw"),
+}
+"""Keys that name a member of a registry, each with the member meant when nobody says."""
+
+
+def _as_list(said: Any) -> Any:
+    return (said,) if isinstance(said, str | Mapping | Dataset) else said
+
+
+def _default(key: str) -> Any:
+    registry, name = REGISTRIES[key]
+    return registry.make(name)
+
+
+class Recipe(Value):
+    """All a user may ask of a training. A key that is absent has its default."""
+
+    model: Model = Field(default_factory=Model)
+    """The model: a name or a folder, or a map of its options."""
+
+    dataset: Annotated[tuple[Dataset, ...], BeforeValidator(_as_list), Field(min_length=1)] = (
+        Dataset(name=DEFAULT_DATASET),
+    )
+    """What to train on: names and paths, or maps where one needs columns or a format."""
+
+    data: Data = Field(default_factory=Data)
+    """How the rows are prepared."""
+
+    task: Literal["chat", "text"] = "chat"
+    """The shape of a sample: a conversation, or plain text."""
+
+    method: Annotated[SerializeAsAny[Method], BeforeValidator(methods.make)] = Field(
+        default_factory=lambda: _default("method")
+    )
+    """The loss, and its options; also the verb on the command line."""
+
+    tuner: Annotated[SerializeAsAny[Tuner], BeforeValidator(tuners.make)] = Field(
+        default_factory=lambda: _default("tuner")
+    )
+    """Which weights are trained."""
+
+    train: Train = Field(default_factory=Train)
+    """The loop."""
+
+    optimizer: Annotated[SerializeAsAny[Optimizer], BeforeValidator(optimizers.make)] = Field(
+        default_factory=lambda: _default("optimizer")
+    )
+    """The update rule."""
+
+    parallel: Parallel = Field(default_factory=Parallel)
+    """How the work is spread over devices."""
+
+    output_dir: Annotated[str, Field(min_length=1)] | None = None
+    """The run folder. null: runs/<model>-<method>-NNN."""
+
+    def dump(self) -> str:
+        """Return YAML of what was said, short where a word is enough; `read` gives it back."""
+        said = self.model_dump(mode="json", exclude_unset=True)
+        tree = {key: self._brief(key, value) for key, value in said.items()}
+        return yaml.dump(tree) if tree else "{}\n"
+
+    def full(self) -> dict[str, Any]:
+        """Return every key with its value, as JSON has it; `Recipe.model_validate` takes it."""
+        return self.model_dump(mode="json")
+
+    @staticmethod
+    def _brief(key: str, value: Any) -> Any:
+        if key == "dataset":
+            words = [_word(item, Dataset.shorthand) for item in value]
+            return words[0] if len(words) == 1 and isinstance(words[0], str) else words
+        if key in REGISTRIES:
+            return _word(value, "name")
+        sections: dict[str, type[Value]] = {"model": Model, "parallel": Parallel}
+        return _word(value, sections[key].shorthand) if key in sections else value
+
+
+def _word(options: dict[str, Any], key: str) -> Any:
+    return options[key] if options.keys() == {key} else options

@@ -1,0 +1,137 @@
+"""The sections of a recipe that hold plain options; each option is explained under its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from pydantic import Field, field_validator
+
+from swift.core.schema import Value
+
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+
+
+class Model(Value):
+    """The model that is trained, and how it is opened."""
+
+    shorthand: ClassVar[str] = "id"
+
+    id: str = Field(default="nano", min_length=1)
+    """Name, folder or run folder of the model. `nano` is the tiny one inside the package."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the computation. auto: bfloat16 where the device has it, else float32."""
+
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
+    """Implementation of attention. auto: sdpa where the model has it."""
+
+    template: str = Field(default="auto", min_length=1)
+    """Chat template: auto (the model's own), the path of a Jinja file, or a template's name."""
+
+
+class Dataset(Value):
+    """Rows to train on: what they are called, and how they are to be understood."""
+
+    shorthand: ClassVar[str] = "name"
+
+    name: str = Field(min_length=1)
+    """Name of a data set, or path of a .jsonl, .json, .csv or .parquet file."""
+
+    format: str = Field(default="auto", min_length=1)
+    """How a row spells a sample: messages, alpaca, ... auto: seen from the columns."""
+
+    columns: Mapping[str, str] = Field(default_factory=dict)
+    """Columns to rename before the format is applied: {name in the file: name of the format}."""
+
+
+class Data(Value):
+    """How rows are prepared: every option of preparation."""
+
+    max_length: int = Field(default=2048, ge=2)
+    """Longest sample, in tokens; `on_long` says what happens to longer ones."""
+
+    shuffle: bool = True
+    """Draw the samples of each epoch in a new order, from `train.seed`."""
+
+    bucket: bool = True
+    """Put samples of like length into one micro-batch, which saves padding."""
+
+    on_long: Literal["truncate", "drop", "fail"] = "truncate"
+    """What to do with a sample of more than max_length tokens: cut its end, leave it out, stop."""
+
+    validation: Annotated[float, Field(ge=0, lt=1)] | Annotated[str, Field(min_length=1)] = 0.0
+    """Rows held out for validation: a share in [0, 1), or the name or path of a data set."""
+
+    workers: int = Field(default=0, ge=0)
+    """Processes that prepare rows beside the training. 0: prepared in the training process."""
+
+
+class Train(Value):
+    """The loop: how long, how fast, how much at once, and when to save."""
+
+    epochs: float = Field(default=3.0, gt=0)
+    """Passes over the data; a fraction ends within a pass."""
+
+    max_steps: Count | None = None
+    """Optimiser steps of the whole run, instead of epochs. null: as many as the epochs take."""
+
+    learning_rate: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    """Highest learning rate. auto: 1e-4 for adapters, 1e-5 otherwise."""
+
+    batch_size: Count | None = None
+    """Samples in one optimiser step, over all processes and accumulation. null: from the two
+    sizes below. A pair counts as one."""
+
+    micro_batch_size: Literal["auto"] | Count = "auto"
+    """Samples in one forward on one device."""
+
+    gradient_accumulation_steps: Count | None = None
+    """Forwards of one device in an optimiser step. null: batch_size tells."""
+
+    seed: int = Field(default=42, ge=0, lt=2**32)
+    """Seed of order, dropout and new weights."""
+
+    save_every: int = Field(default=100, ge=0)
+    """Optimiser steps between checkpoints. 0: only at the end."""
+
+    eval_every: int = Field(default=100, ge=0)
+    """Optimiser steps between validations. 0: only at the end."""
+
+    keep: int = Field(default=2, ge=1)
+    """How many of the newest checkpoints stay on disk."""
+
+    gradient_checkpointing: Literal["auto"] | bool = "auto"
+    """Compute activations again in the backward to save memory. auto: where it is short."""
+
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Longest gradient; longer ones are scaled down to it. null: no clipping."""
+
+    warmup: float = Field(default=0.03, ge=0)
+    """Rise of the learning rate at the start: a share of all steps below 1, or a count of steps."""
+
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Course of the learning rate after the warm-up: down to 0, or level."""
+
+    @field_validator("warmup")
+    @classmethod
+    def _share_or_steps(cls, warmup: float) -> float:
+        if warmup >= 1 and warmup != int(warmup):
+            raise ValueError("give a share below 1, or a whole number of steps")
+        return warmup
+
+
+class Parallel(Value):
+    """How the work is spread over processes and devices."""
+
+    shorthand: ClassVar[str] = "strategy"
+
+    strategy: Literal["auto", "none", "ddp", "fsdp"] = "auto"
+    """none: one process. ddp: a copy of the model on each device. fsdp: weights in shards.
+    auto: none for one process, ddp for several."""
+
+    tensor_model_parallel_size: int = Field(default=1, ge=1)
+    """Devices that share each weight matrix; must divide the number of processes."""
+
+    nproc_per_node: Literal["auto"] | Count = "auto"
+    """Processes on this machine. auto: one for each GPU, one on a CPU."""
