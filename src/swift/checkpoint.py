@@ -1,0 +1,182 @@
+"""A checkpoint: a folder that is enough by itself, seen whole or not at all.
+
+    checkpoint-N/
+      adapter_model.safetensors …   or model.safetensors …: the ecosystem's layout
+      tokenizer.json, chat_template.jinja, …: the base model's own files
+      swift.json                    base, recipe, step, digests
+      state/rank-K.safetensors      weights, optimiser, generators: rank K's pieces
+      state/rank-K.json             name -> shape and offset of each piece
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swift.core.errors import PlanError, Problem
+from swift.core.schema import Value
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swift.parallel import Piece
+
+CARD = "swift.json"
+_NAME = re.compile(r"checkpoint-(\d+)")
+
+
+class Card(Value):
+    """What swift.json says."""
+
+    swift: str
+    """Version that wrote it."""
+
+    step: int
+    """Optimiser steps done."""
+
+    total_steps: int
+    """Steps of the whole run."""
+
+    model: str
+    """The base model as the user named it."""
+
+    base: str
+    """The base model's folder."""
+
+    method: str
+    tuner: dict[str, Any]
+    """The tuner with its options."""
+
+    template: str
+    """Fingerprint of the chat template."""
+
+    data: str
+    """Fingerprint of the encoded rows, in order."""
+
+    plan: str
+    """Digest of the plan."""
+
+    world: int
+    """Ranks that wrote `state/`."""
+
+    recipe: dict[str, Any]
+    """What the user said."""
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Return the complete checkpoints of a run folder, oldest first."""
+    found = [
+        (int(m.group(1)), p)
+        for p in run.glob("checkpoint-*")
+        if (m := _NAME.fullmatch(p.name)) and (p / CARD).is_file()
+    ]
+    return [p for _, p in sorted(found)]
+
+
+def newest(run: Path) -> Path | None:
+    """Return the newest complete checkpoint of a run folder, or None."""
+    found = checkpoints(run)
+    return found[-1] if found else None
+
+
+def read_card(folder: Path) -> Card:
+    """Return what the checkpoint's swift.json says.
+
+    Raises:
+        PlanError: It is missing or broken.
+    """
+    try:
+        return Card.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PlanError(
+            Problem(where=str(folder / CARD), what=f"not a checkpoint's card: {error}")
+        ) from error
+
+
+def drop_old(run: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints; each vanishes at once, by a rename."""
+    for folder in checkpoints(run)[:-keep]:
+        gone = folder.with_name(f".{folder.name}.dropped")
+        folder.rename(gone)
+        shutil.rmtree(gone)
+
+
+# --- state: pieces of tensors ------------------------------------------------------------------
+
+
+def write_state(folder: Path, rank: int, pieces: Iterable[Piece], more: dict[str, Any]) -> None:
+    """Write this rank's pieces and plain values (generators) into `folder`/state."""
+    from safetensors.torch import save_file
+
+    state = folder / "state"
+    state.mkdir(exist_ok=True)
+    tensors: dict[str, Tensor] = {}
+    index: dict[str, Any] = {}
+    for piece in pieces:
+        tensors[piece.name] = piece.tensor.detach().cpu().contiguous()
+        index[piece.name] = {"shape": piece.shape, "offset": piece.offset}
+    save_file(tensors, state / f"rank-{rank}.safetensors")
+    text = json.dumps({"pieces": index, **more}, ensure_ascii=False)
+    (state / f"rank-{rank}.json").write_text(text, encoding="utf-8")
+
+
+class State:
+    """Reads the state of any world: parts are put together from the pieces of all its ranks."""
+
+    def __init__(self, folder: Path) -> None:
+        from safetensors import safe_open
+
+        self._files: list[Any] = []
+        self._pieces: dict[str, list[tuple[int, Sequence[int]]]] = {}
+        self.plain: list[dict[str, Any]] = []
+        for path in sorted(folder.glob("state/rank-*.json"), key=lambda p: int(p.stem[5:])):
+            plain = json.loads(path.read_text(encoding="utf-8"))
+            for name, place in plain.pop("pieces").items():
+                self._pieces.setdefault(name, []).append((len(self._files), place["offset"]))
+            file = safe_open(path.with_suffix(".safetensors"), framework="pt")
+            self._files.append(file.__enter__())
+            self.plain.append(plain)
+
+    def read(self, name: str, shape: tuple[int, ...], offset: tuple[int, ...]) -> Tensor:
+        """Return the part of tensor `name` that begins at `offset`.
+
+        Raises:
+            PlanError: The state has no such tensor.
+        """
+        pieces = self._pieces.get(name, [])
+        whole: Tensor | None = None
+        for number, begin in pieces:
+            tensor: Tensor = self._files[number].get_tensor(name)
+            if tuple(begin) == offset and tuple(tensor.shape) == shape:
+                return tensor
+            if whole is None:
+                whole = tensor.new_zeros(shape)
+            _overlay(whole, offset, tensor, begin)
+        if whole is None:
+            raise PlanError(
+                Problem(
+                    where=name,
+                    what="the checkpoint's state lacks this tensor",
+                    fix="resume with the recipe it was made by",
+                )
+            )
+        return whole
+
+
+def _overlay(target: Tensor, at: Sequence[int], piece: Tensor, begin: Sequence[int]) -> None:
+    """Copy what `piece` (at `begin`) and `target` (at `at`) share."""
+    into, out = [], []
+    sizes = zip(at, target.shape, begin, piece.shape, strict=True)
+    for a, a_size, b, b_size in sizes:
+        low, high = max(a, b), min(a + a_size, b + b_size)
+        if low >= high:
+            return
+        into.append(slice(low - a, high - a))
+        out.append(slice(low - b, high - b))
+    target[tuple(into)] = piece[tuple(out)]
+
+

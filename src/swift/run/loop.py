@@ -1,0 +1,226 @@
+"""The loop: every step of a run, top to bottom. It knows neither the loss nor the engine."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from swift.core.errors import Problem, TrainingError
+from swift.method import Method
+from swift.parallel import Placement, Stepped, Sums
+from swift.seam.types import Batch, Metrics, Outputs, Rows, View
+
+
+class Feed(Protocol):
+    """What to train on, step by step; a pure function of the step's number."""
+
+    total: int
+    """Steps of the whole run."""
+
+    def step(self, number: int) -> list[Batch]:
+        """Return this rank's micro-batches of a step."""
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Return (samples, tokens) of a step, over all ranks."""
+
+    def epoch(self, number: int) -> float:
+        """Return the passes over the data done after a step."""
+
+    def validation(self) -> list[list[Batch]]:
+        """Return this rank's validation batches, in groups to be run at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything one run of the loop works with."""
+
+    placement: Placement
+    frozen: Mapping[str, Placement]
+    """Placements of other models by role; a role that is missing is the policy's own matter."""
+
+    method: Method
+    feed: Feed
+    rate: Callable[[int], float]
+    """Step -> share of the peak learning rate."""
+
+    peak: float
+    max_grad_norm: float | None
+    save_every: int
+    eval_every: int
+    save: Callable[[int], None]
+    """Write a checkpoint after that many steps."""
+
+    event: Callable[..., Any]
+    """Write an event."""
+
+    asked_to_stop: Callable[[], int]
+    """Number of the signal that asked for the end, or 0."""
+
+
+class Lap:
+    """Time between two steps, everything in between counted."""
+
+    def __init__(self) -> None:
+        self._last = (time.perf_counter(), time.process_time())
+
+    def take(self) -> dict[str, float]:
+        """Return wall and CPU seconds since the last call."""
+        now = (time.perf_counter(), time.process_time())
+        wall, cpu = now[0] - self._last[0], now[1] - self._last[1]
+        self._last = now
+        return {"seconds": round(wall, 4), "cpu_s": round(cpu, 4)}
+
+
+def run(job: Job, start: int = 0) -> str:
+    """Take the steps from `start` to the end; return "finished" or "interrupted".
+
+    Raises:
+        TrainingError: The loss or the gradient is not a number.
+    """
+    total, lap = job.feed.total, Lap()
+    for number in range(start, total):
+        batches = job.feed.step(number)
+        rate = job.rate(number)
+        sums, stepped, stop = one_step(job, batches, rate)
+        _check(number, sums, stepped, batches)
+        done = number + 1
+        _report(job, done, sums, stepped, rate, lap)
+        last = done == total
+        if job.feed.validation() and (last or stop or _due(done, job.eval_every)):
+            job.event("eval", step=done, **evaluate(job))
+        if last or stop or _due(done, job.save_every):
+            job.save(done)
+        if stop and not last:
+            return "interrupted"
+    return "finished"
+
+
+def one_step(job: Job, batches: Sequence[Batch], rate: float) -> tuple[Sums, Stepped, bool]:
+    """Accumulate one optimiser step's gradients, divide once, update.
+
+    The divisor of each part is its weight over all ranks and micro-batches, known beforehand, so
+    that however the rows are cut into micro-batches, ranks or packs, the step is the same.
+    """
+    method, placement = job.method, job.placement
+    whole, stop = _weigh(job, batches)
+    rows = with_constants(job, batches)
+
+    def terms(number: int, out: Outputs) -> tuple[Tensor, Metrics]:
+        found = method.terms(out, rows[number])
+        parts = [found.total[part] / whole[part] for part in found.total]
+        return torch.stack(parts).sum(), found.metrics
+
+    sums = placement.forward_backward(batches, terms, method.needs)
+    return sums, placement.step(job.max_grad_norm, rate), stop
+
+
+def _weigh(job: Job, batches: Sequence[Batch]) -> tuple[dict[str, float], bool]:
+    """Return each part's weight over the whole step, and whether any rank was asked to stop."""
+    weights = [job.method.weight(b.rows) for b in batches]
+    parts = list(weights[0])
+    mine = [sum(w[part] for w in weights) for part in parts]
+    device = batches[0].labels_BT.device
+    flags = torch.tensor([*mine, float(job.asked_to_stop() > 0)], dtype=torch.float64, device=device)
+    *totals, stop = job.placement.reduce(flags).tolist()
+    return {part: total or 1.0 for part, total in zip(parts, totals, strict=True)}, stop > 0
+
+
+def with_constants(job: Job, batches: Sequence[Batch]) -> list[Rows]:
+    """Run the method's passes and merge its constants into the rows."""
+    rows = [b.rows for b in batches]
+    passes = job.method.passes
+    if not passes:
+        return rows
+    outs: list[dict[str, Outputs]] = [{} for _ in batches]
+    for name, wanted in passes.items():
+        owner = job.frozen.get(wanted.role, job.placement)
+        for out, result in zip(
+            outs, owner.no_grad(batches, wanted.role, wanted.needs), strict=True
+        ):
+            out[name] = result
+    view = View(rows=rows, outs=outs, sum=job.placement.reduce, gather=job.placement.gather)
+    columns = job.method.constants(view)
+    return [
+        replace(r, columns={**r.columns, **c}) for r, c in zip(rows, columns, strict=True)
+    ]
+
+
+def evaluate(job: Job) -> dict[str, float]:
+    """Return the mean loss and metrics over the validation rows."""
+    sums: dict[str, Tensor] = {}
+    weight: dict[str, float] = {}
+    for batches in job.feed.validation():
+        rows = with_constants(job, batches)
+        outs = job.placement.no_grad(batches, "policy", job.method.needs)
+        for out, row in zip(outs, rows, strict=True):
+            found = job.method.terms(out, row)
+            for part, value in job.method.weight(row).items():
+                weight[part] = weight.get(part, 0.0) + value
+                pair = torch.stack([found.total[part].double(), torch.tensor(value).double()])
+                sums[f"loss/{part}"] = sums.get(f"loss/{part}", 0) + pair
+            for name, (total, count) in found.metrics.items():
+                pair = torch.stack([torch.as_tensor(total).double(), torch.as_tensor(count).double()])
+                sums[name] = sums.get(name, 0) + pair
+    names = sorted(sums)
+    table = job.placement.reduce(torch.stack([sums[n] for n in names]))
+    means = {n: s / (c or 1.0) for n, (s, c) in zip(names, table.tolist(), strict=True)}
+    loss = sum(value for name, value in means.items() if name.startswith("loss/"))
+    return {"loss": loss, **{n: v for n, v in means.items() if not n.startswith("loss/")}}
+
+
+def _due(done: int, every: int) -> bool:
+    return every > 0 and done % every == 0
+
+
+def _check(number: int, sums: Sums, stepped: Stepped, batches: Sequence[Batch]) -> None:
+    """Stop at the first number that is none; the last checkpoint is from before it."""
+    if not stepped.skipped or stepped.scale != 1.0:
+        return
+    what = "the loss" if sums.loss != sums.loss else "the gradient's norm"
+    origins = [o for b in batches for o in b.origins][:8]
+    raise TrainingError(
+        Problem(
+            where=f"step {number + 1}",
+            what=f"{what} is not finite (loss {sums.loss:g}, norm {stepped.norm:g}); nothing was "
+            f"updated. Rows of this rank: {', '.join(origins) or 'unknown'}",
+            fix="lower train.learning_rate, raise train.warmup, or use dtype: bfloat16 or float32",
+        )
+    )
+
+
+def _report(
+    job: Job, done: int, sums: Sums, stepped: Stepped, rate: float, lap: Lap
+) -> None:
+    samples, tokens = job.feed.size(done - 1)
+    means = {name: total / (count or 1.0) for name, (total, count) in sums.metrics.items()}
+    job.event(
+        "step",
+        step=done,
+        loss=sums.loss,
+        grad_norm=stepped.norm,
+        learning_rate=rate * job.peak,
+        epoch=round(job.feed.epoch(done - 1), 4),
+        samples=samples,
+        tokens=tokens,
+        **lap.take(),
+        memory_mb=_memory_mb(),
+        **means,
+        **({"skipped": True} if stepped.skipped else {}),
+        **({"loss_scale": stepped.scale} if stepped.scale != 1.0 else {}),
+    )
+
+
+def _memory_mb() -> float:
+    """Return the most memory this process has held: of the GPU where there is one, else resident."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1.0 if sys.platform == "darwin" else 1024.0
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

@@ -1,0 +1,146 @@
+"""Writing a checkpoint from all ranks, and setting a placement to one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from swift import __version__
+from swift.checkpoint import CARD, Card, State, drop_old, write_state
+from swift.core.files import sync_tree, write_text
+from swift.parallel import Piece
+from swift.run.world import barrier
+
+if TYPE_CHECKING:
+    from swift.core.env import Ranks
+    from swift.parallel import Placement
+    from swift.plan import Plan
+
+COMPANIONS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+)
+"""Files of the base model that a checkpoint takes along."""
+
+
+def save(
+    plan: Plan, placement: Placement, run: Path, ranks: Ranks, step: int, facts: dict[str, Any]
+) -> Path:
+    """Write checkpoint-`step` aside, sync it, rename it. Collective.
+
+    Args:
+        plan: Says what the tuner is and how many checkpoints stay.
+        placement: Whose weights and state are written.
+        run: The run folder.
+        ranks: This process.
+        step: Optimiser steps done.
+        facts: total_steps, template, data: what the card says of the run.
+    """
+    final = run / f"checkpoint-{step}"
+    aside = run / f".checkpoint-{step}.partial"
+    if ranks.rank == 0:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+    barrier()
+    pieces = [*placement.state(), *_generators(ranks.rank, plan.device)]
+    write_state(aside, ranks.rank, pieces, {"python": _python_generator()})
+    tuner = plan.recipe.tuner
+    weights = placement.weights(trained_only=tuner.adapters)
+    if ranks.rank == 0:
+        tuner.save(weights, placement.model(), aside, plan.model.folder)
+        _companions(Path(plan.model.folder), aside)
+    else:
+        for _ in weights:
+            pass  # gathering a weight takes every rank
+    barrier()
+    if ranks.rank == 0:
+        write_text(aside / CARD, _card(plan, step, facts).model_dump_json(indent=2) + "\n")
+        sync_tree(aside)
+        aside.rename(final)
+        sync_tree(run, deep=False)
+        drop_old(run, plan.recipe.train.keep)
+    barrier()
+    return final
+
+
+def _companions(base: Path, folder: Path) -> None:
+    for name in COMPANIONS:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, folder / name)
+
+
+def _card(plan: Plan, step: int, facts: dict[str, Any]) -> Card:
+    return Card(
+        swift=__version__,
+        step=step,
+        model=plan.model.id,
+        base=plan.model.folder,
+        method=plan.recipe.method.name,
+        tuner=plan.recipe.tuner.model_dump(mode="json"),
+        plan=plan.digest,
+        world=plan.world,
+        recipe=plan.recipe.full(),
+        **facts,
+    )
+
+
+def restore(placement: Placement, checkpoint: Path, ranks: Ranks, device: str) -> None:
+    """Set weights, optimiser, loss scale and generators to those of `checkpoint`.
+
+    On the world that wrote it exactly; on another one the generators of new ranks start afresh.
+    """
+    state = State(checkpoint)
+    placement.load(state.read)
+    if ranks.rank < len(state.plain):
+        version, numbers, gauss = state.plain[ranks.rank]["python"]
+        random.setstate((version, tuple(numbers), gauss))
+        for piece in _generators(ranks.rank, device):
+            tensor = state.read(piece.name, piece.shape, piece.offset)
+            _set_generator(piece.name, tensor)
+
+
+def _generators(rank: int, device: str) -> list[Piece]:
+    found: list[tuple[str, Tensor]] = [(f"generator/cpu/{rank}", torch.get_rng_state())]
+    if device == "cuda":
+        found.append((f"generator/cuda/{rank}", torch.cuda.get_rng_state()))
+    return [Piece(name, t, tuple(t.shape), (0,)) for name, t in found]
+
+
+def _set_generator(name: str, value: Tensor) -> None:
+    if name.startswith("generator/cuda"):
+        torch.cuda.set_rng_state(value)
+    else:
+        torch.set_rng_state(value)
+
+
+def _python_generator() -> list[Any]:
+    return json.loads(json.dumps(random.getstate()))  # type: ignore[no-any-return]
+
+
+def size_of(placement: Placement, adapters: bool) -> int:
+    """Return about how many bytes a checkpoint takes: weights, and twice float32 of the trained."""
+    proof = placement.proof()
+    whole = proof.trainable if adapters else proof.numel
+    return 4 * whole + 3 * 4 * proof.trainable
+
+
+def digest_of(checkpoint: Path) -> str:
+    """Return the sha256 of all tensors and generators of a checkpoint, in order of file."""
+    total = hashlib.sha256()
+    for path in sorted(checkpoint.glob("**/*")):
+        if path.suffix == ".safetensors" or path.parent.name == "state":
+            total.update(path.read_bytes())
+    return total.hexdigest()

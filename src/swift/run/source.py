@@ -1,0 +1,78 @@
+"""A plan's model as a Source: skeleton, numbers, names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Generator, Tensor, nn
+
+from swift.model.skeleton import skeleton
+from swift.model.weights import Weights, open_weights
+from swift.seam.logprobs import LogProbs
+
+if TYPE_CHECKING:
+    from swift.model.facts import ModelFacts
+    from swift.tuner import Tuner
+
+
+class ModelSource:
+    """Opens a model folder slice by slice.
+
+    Frozen weights are kept in `dtype`; trained ones in float32 (float64 for float64), so that
+    small updates are not rounded away.
+    """
+
+    def __init__(
+        self,
+        facts: ModelFacts,
+        tuner: Tuner,
+        *,
+        dtype: str,
+        attention: str = "sdpa",
+        seed: int = 0,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        self._facts, self._tuner, self._attention, self._seed = facts, tuner, attention, seed
+        self._frozen = getattr(torch, dtype)
+        self._trained = torch.float64 if dtype == "float64" else torch.float32
+        self._recompute = gradient_checkpointing
+        self._weights: Weights | None = None
+
+    def build(self, role: str) -> LogProbs:
+        """Return the skeleton; the policy has the tuner attached, another role is the base."""
+        model = skeleton(self._facts, self._attention)
+        names = [name for name, _ in model.named_parameters()]
+        self._weights = self._weights or open_weights(self._facts, names)
+        if role != "policy":
+            return LogProbs(model.requires_grad_(False))
+        if self._recompute:
+            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+            model.enable_input_require_grads()  # type: ignore[operator]
+        return LogProbs(self._tuner.attach(model))
+
+    def value(self, name: str, like: Tensor, part: Sequence[slice] | None) -> Tensor:
+        """Return (part of) an added weight's first value, or of a weight on disk."""
+        assert self._weights is not None, "build comes first"
+        dtype = self._trained if like.requires_grad else self._frozen
+        added = self._tuner.initial(name, like, self._random(name))
+        if added is not None:
+            whole = added if part is None else added[tuple(part)]
+            return whole.to(dtype)
+        return self._weights.read(self.canonical(name), part).to(dtype)
+
+    def canonical(self, name: str) -> str:
+        """Return the name in files of LogProbs' parameter `model.<name>`."""
+        return self._tuner.canonical(name.removeprefix("model."))
+
+    def off(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Within it the policy computes as its base."""
+        return self._tuner.off(model)
+
+    def _random(self, name: str) -> Generator:
+        """Seeded by seed and name alone: every placement draws the same first weights."""
+        digest = hashlib.sha256(f"{self._seed}:{self.canonical(name)}".encode()).digest()
+        return Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

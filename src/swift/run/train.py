@@ -1,0 +1,174 @@
+"""A training run, from a plan to a folder of checkpoints: one page."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from swift.core.env import Ranks
+from swift.core.errors import Interrupted, Problem, SwiftError
+from swift.core.events import Events
+from swift.parallel import Placement, Site, strategies
+from swift.run.data import Prepared, RunFeed, prepare
+from swift.run.folder import check_space
+from swift.run.loop import Job, run
+from swift.run.save import restore, save, size_of
+from swift.run.schedule import rate
+from swift.run.signals import Signals
+from swift.run.source import ModelSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from swift.plan import Plan
+
+
+def train(
+    plan: Plan, folder: Path, ranks: Ranks, resume: Path | None, show: Callable[[dict[str, Any]], None]
+) -> Path:
+    """Carry out `plan` in `folder`; return the last checkpoint.
+
+    Args:
+        plan: What to do.
+        folder: The run folder; it holds the plan already.
+        ranks: This process among those of the run.
+        resume: A checkpoint of this run to go on from.
+        show: Is given each event as it is written (rank 0).
+
+    Raises:
+        Interrupted: A signal asked for the end; a checkpoint holds what was done.
+        TrainingError: The numbers went wrong.
+    """
+    events = Events(folder / "events.jsonl") if ranks.rank == 0 else None
+
+    def event(kind: str, **fields: Any) -> None:
+        if events is not None:
+            show(events.write(kind, **fields))
+
+    with Signals() as signals:
+        _seed(plan.recipe.train.seed, ranks.rank, plan)
+        prepared = prepare(plan, event)
+        policy, frozen = place(plan, ranks)
+        feed = RunFeed(plan, prepared, policy)
+        check_space(folder, size_of(policy, plan.recipe.tuner.adapters), plan.recipe.train.keep)
+        start = _begin(plan, prepared, policy, feed, resume, ranks, event)
+
+        def write(step: int) -> None:
+            facts = {
+                "total_steps": feed.total,
+                "template": prepared.template,
+                "data": prepared.fingerprint,
+            }
+            path = save(plan, policy, folder, ranks, step, facts)
+            event("save", step=step, folder=path.name)
+
+        job = _job(plan, policy, frozen, feed, write, event, signals)
+        try:
+            reason = run(job, start)
+        except SwiftError as error:
+            event("end", reason="failed", error=str(error), exit_code=error.exit_code)
+            raise
+        except BaseException as error:
+            event("end", reason="failed", error=repr(error), exit_code=1)
+            raise
+        event("end", reason=reason)
+    if reason == "interrupted":
+        raise _interrupted(folder, signals.asked)
+    return folder / f"checkpoint-{feed.total}"
+
+
+def place(plan: Plan, ranks: Ranks) -> tuple[Placement, dict[str, Placement]]:
+    """Return the trained model in its place, and the frozen ones that the method asks for."""
+    recipe = plan.recipe
+    device = f"cuda:{ranks.local_rank}" if plan.device == "cuda" else plan.device
+    site = Site(device=device, dtype=plan.dtype, rank=ranks.rank, world=ranks.world)
+    strategy = strategies.get(plan.strategy)()
+    source = ModelSource(
+        plan.model,
+        recipe.tuner,
+        dtype=plan.dtype,
+        attention=plan.attention,
+        seed=recipe.train.seed,
+        gradient_checkpointing=plan.gradient_checkpointing,
+    )
+    rate = plan.learning_rate
+    policy = strategy.place(source, "policy", recipe.optimizer, rate, site)
+    apart = getattr(recipe.method, "reference", "auto") == "model" or not recipe.tuner.adapters
+    roles = {p.role for p in recipe.method.passes.values() if p.role != "policy"}
+    frozen = {role: strategy.place(source, role, None, rate, site) for role in roles if apart}
+    return policy, frozen
+
+
+def _seed(seed: int, rank: int, plan: Plan) -> None:
+    """Each rank that reads its own rows draws its own dropout; one tensor-parallel group alike."""
+    torch.manual_seed(seed + (0 if plan.strategy == "tp" else rank))
+    random.seed(seed + rank)
+
+
+def _begin(
+    plan: Plan,
+    prepared: Prepared,
+    policy: Placement,
+    feed: RunFeed,
+    resume: Path | None,
+    ranks: Ranks,
+    event: Callable[..., None],
+) -> int:
+    """Say what starts (or goes on), and return the number of the first step."""
+    proof = policy.proof()
+    start = feed.check_resume(resume, prepared) if resume else 0
+    event(
+        "resume" if resume else "start",
+        step=start,
+        total_steps=feed.total,
+        plan=plan.digest,
+        data=prepared.fingerprint,
+        trainable=proof.trainable,
+        numel=proof.numel,
+        proof=vars(proof),
+    )
+    if resume:
+        restore(policy, resume, ranks, plan.device)
+    return start
+
+
+def _job(
+    plan: Plan,
+    policy: Placement,
+    frozen: dict[str, Placement],
+    feed: RunFeed,
+    write: Callable[[int], None],
+    event: Callable[..., None],
+    signals: Signals,
+) -> Job:
+    options = plan.recipe.train
+    return Job(
+        placement=policy,
+        frozen=frozen,
+        method=plan.recipe.method,
+        feed=feed,
+        rate=lambda step: rate(
+            step, feed.total, warmup=options.warmup, kind=options.schedule
+        ),
+        peak=plan.learning_rate,
+        max_grad_norm=options.max_grad_norm,
+        save_every=options.save_every,
+        eval_every=options.eval_every,
+        save=write,
+        event=event,
+        asked_to_stop=lambda: signals.asked,
+    )
+
+
+def _interrupted(folder: Path, number: int) -> Interrupted:
+    error = Interrupted(
+        Problem(
+            what="stopped as asked; the work is saved",
+            fix=f"go on with: swift train --resume {folder}",
+        )
+    )
+    error.exit_code = 128 + (number or 2)
+    return error

@@ -1,0 +1,55 @@
+"""The processes of one run: joining them, agreeing on bytes, waiting for each other."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from swift.core.env import Ranks, ranks
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Ranks]:
+    """Join the process group that the environment names, if there is one, and leave it at the end.
+
+    gloo on CPU, nccl on CUDA. Without several ranks nothing is started.
+    """
+    here = ranks()
+    if here.world == 1 or dist.is_initialized():
+        yield here
+        return
+    if device == "cuda":
+        torch.cuda.set_device(here.local_rank)
+    backend = "nccl" if device == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=datetime.timedelta(hours=2))
+    try:
+        yield here
+    finally:
+        dist.destroy_process_group()
+
+
+def from_rank_zero(make: Callable[[], bytes]) -> bytes:
+    """Return what rank 0's `make` returns, on every rank; its error is raised on every rank."""
+    if not dist.is_initialized():
+        return make()
+    box: list[bytes | BaseException | None] = [None]
+    if dist.get_rank() == 0:
+        try:
+            box[0] = make()
+        except Exception as error:
+            box[0] = error
+    dist.broadcast_object_list(box, src=0)
+    if isinstance(box[0], BaseException):
+        raise box[0]
+    assert box[0] is not None
+    return box[0]
+
+
+def barrier() -> None:
+    """Wait for all ranks."""
+    if dist.is_initialized():
+        dist.barrier()
