@@ -37,3 +37,32 @@ def cache_home() -> Path:
         return Path(named)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "swift"
+
+
+def colours(*, terminal: bool) -> bool:
+    """Return whether text may be coloured, given that it goes to a terminal or not.
+
+    NO_COLOR (any value) forbids it, FORCE_COLOR (any but 0) allows it anywhere.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") != "0":
+        return True
+    return terminal and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+def language() -> str:
+    """Return the language of messages that have several: "zh" or "en"."""
+    for name in ("SWIFT_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
+        said = os.environ.get(name)
+        if said:
+            return "zh" if said.lower().startswith("zh") else "en"
+    return "en"
+
+
+def without_plugins_of_pydantic() -> None:
+    """Keep pydantic from reading the metadata of every installed package at its first model.
+
+    For a command, whose start that would double in a large environment.
+    """
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

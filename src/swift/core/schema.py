@@ -25,7 +25,7 @@ class Value(BaseModel):
     """A frozen part of a recipe; each field is documented by the string under it."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=False, allow_inf_nan=False
+        defer_build=True, frozen=True, extra="forbid", validate_default=False, allow_inf_nan=False
     )
 
     shorthand: ClassVar[str] = ""

@@ -113,8 +113,8 @@ def flag(text: str) -> Any:
 def dump(tree: Mapping[str, Any]) -> str:
     """Return YAML that `parse` reads back as `tree`."""
     yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False  # type: ignore[assignment]  # ruamel annotates its None
-    yaml.sort_base_mapping_type_on_output = False  # keys as they were said
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # typed as None
     yaml.width = 4096
     out = io.StringIO()
     yaml.dump(dict(tree), out)

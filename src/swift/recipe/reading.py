@@ -43,21 +43,24 @@ def read(
     _task_names_a_method(said)
     _settle_verb(said, verb)
     checker = Checker(said.where, elsewhere)
-    recipe = _build(said.tree, checker)
-    problems = [*said.problems, *checker.problems, *rules.broken(recipe, said.where)]
+    sound = _sound(said.tree, checker)
+    # model_construct: what is sound has been validated key by key; the rules see no more of it
+    broken = rules.broken(Recipe.model_construct(**sound), said.where)
+    problems = [*said.problems, *checker.problems, *broken]
     if problems:
         raise RecipeError(sorted(problems, key=_order))
-    return recipe
+    return Recipe(**sound)
 
 
-def _build(tree: Mapping[str, Any], checker: Checker) -> Recipe:
-    """Return a recipe of what is sound in `tree`; a key that is not keeps its default."""
+def _sound(tree: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
+    """Return the values of what is sound in `tree`; of a section, as much as is sound."""
     values = {k: _section(k, said, checker) for k, said in tree.items() if k not in _WORDS}
     sound = {key: value for key, value in values.items() if value is not None}
-    words = checker.value(Recipe, {key: tree[key] for key in _WORDS if key in tree}, ())
+    said = {key: tree[key] for key in _WORDS if key in tree}
+    words = checker.value(Recipe, said, ()) if said else None
     if words:
-        sound.update({key: getattr(words, key) for key in words.model_fields_set})
-    return Recipe(**sound)
+        sound.update({key: value for key, value in words if key in words.model_fields_set})
+    return sound
 
 
 def _section(key: str, said: Any, checker: Checker) -> Any:

@@ -59,7 +59,11 @@ def elsewhere(path: KeyPath) -> str:
     if not places:
         return ""
     same = [place for place in places if place[0] == path[0] and len(place) == len(path)]
-    return f"write `{same[0][-1]}`" if same else f"write `{dotted(places[0])}`"
+    if not same:
+        return f"write `{dotted(places[0])}`"
+    option = str(same[0][-1])
+    owners = [name for name, cls in options(str(path[0])) if option in cls.model_fields and name]
+    return f"`{option}` is an option of " + " and ".join(owners) if owners else f"write `{option}`"
 
 
 def options(key: str) -> Iterator[tuple[str, type[Value]]]:

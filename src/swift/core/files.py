@@ -1,0 +1,139 @@
+"""Files and folders that are seen whole or not at all, even after a power cut."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from swift.core.errors import MachineError, Problem
+
+_ASIDE = ".aside-"
+"""How the name of a thing begins while it is being written."""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by a file that holds `text` as UTF-8; its folder must exist.
+
+    Raises:
+        MachineError: The disk is full, or the folder cannot be written; `path` is as it was.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` by a file that holds `data`; as `write_text`."""
+    aside: Path | None = None
+    try:
+        number, name = tempfile.mkstemp(prefix=f"{_ASIDE}{path.name}-", dir=path.parent)
+        aside = Path(name)
+        with os.fdopen(number, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.chmod(_mode(path))
+        aside.replace(path)
+    except OSError as error:
+        if aside is not None:
+            aside.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+    sync_tree(path.parent, deep=False)
+
+
+@contextmanager
+def whole_folder(final: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `final` that takes its name when the block ends well.
+
+    A block that raises leaves nothing. What a killed process left of an earlier try at `final` is
+    removed first, so only one process may write it at a time.
+
+    Raises:
+        MachineError: `final` exists and is no empty folder, or its parent cannot be written.
+    """
+    aside = final.with_name(f"{_ASIDE}{final.name}")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+    except OSError as error:
+        raise cannot_write(final, error) from error
+    try:
+        yield aside
+        sync_tree(aside)
+        aside.rename(final)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise cannot_write(final, error) from error
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    sync_tree(final.parent, deep=False)
+
+
+def sync_tree(folder: Path, *, deep: bool = True) -> None:
+    """Return once `folder` is on the disk: its list of names and, if `deep`, all that is in it."""
+    if deep:
+        for path in folder.rglob("*"):
+            if not path.is_symlink():
+                _sync(path)
+    _sync(folder)
+
+
+def probe(folder: Path) -> None:
+    """Write and remove a small file in `folder`, so that a read-only one is known at once.
+
+    Raises:
+        MachineError: It cannot be written, with the reason.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(prefix=_ASIDE, dir=folder) as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def free_bytes(path: Path) -> int:
+    """Return the bytes free for us on the disk of `path`, or of its nearest parent that exists."""
+    for place in (path, *path.absolute().parents):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return shutil.disk_usage(place).free
+    return 0
+
+
+def cannot_write(path: Path, error: OSError) -> MachineError:
+    """Return the error of a write to `path` that failed with `error`."""
+    fixes = {
+        errno.ENOSPC: "free some space, or choose a folder on another disk",
+        errno.EDQUOT: "free some space, or choose a folder on another disk",
+        errno.EROFS: "choose a folder that can be written",
+        errno.EACCES: "choose a folder that you may write",
+        errno.EPERM: "choose a folder that you may write",
+        errno.ENOENT: "make its folder first",
+    }
+    what = f"cannot write `{path}`: {error.strerror or error}"
+    return MachineError(Problem(what=what, fix=fixes.get(error.errno or 0, "")))
+
+
+def _mode(path: Path) -> int:
+    """Return the permissions a file at `path` has or would get; mkstemp's are the owner's only."""
+    with suppress(OSError):
+        return path.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems sync no folders
+            raise
+    finally:
+        os.close(number)
