@@ -1,0 +1,283 @@
+"""What does the output head say of given labels, without ever holding all logits?
+
+Shapes: N positions, H hidden width, V vocabulary (this rank's share of it, if split), R rows of a
+chunk. x is a logit after `Post`, p its softmax, z = x log2(e). What goes in and out is in nats.
+
+For one position, d logp / d x = onehot(label) - p, and entropy gives d H / d x = -p (log p + H).
+Both depend on the loss through one factor per position only. So with a frozen head the forward
+keeps J = d logp / d h ([N, H]) and the backward is J times that factor: two products with the
+weight in all, and neither the weight nor a logit is kept. A head that trains needs p once more for
+its own gradient: the backward computes the logits again, chunk by chunk (or, where all of them take
+no more than `_KEEP_BYTES`, the forward keeps p).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from swift.seam._chunks import CACHE_BYTES, CHUNK_BYTES, Chunks, Work
+
+_LN2 = math.log(2)
+
+_KEEP_BYTES = 64 * 2**20
+"""The most bytes of probabilities that a head that trains keeps for its backward."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """What a model does to its head's output: cut to columns, multiply, then cap by tanh."""
+
+    mul: float = 1.0
+    """Factor on the logits."""
+
+    softcap: float | None = None
+    """c of z = c tanh(z / c), after `mul`; None where there is none."""
+
+    columns: int | None = None
+    """How many of the first columns are tokens; None where all are."""
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Return transformed logits [..., columns], out of place."""
+        logits = logits[..., : self.columns] * self.mul
+        return logits if self.softcap is None else (logits / self.softcap).tanh() * self.softcap
+
+
+def head_logp(
+    h_NH: Tensor,
+    weight_VH: Tensor,
+    labels_N: Tensor,
+    bias: Tensor | None = None,
+    *,
+    post: Post = Post(),
+    entropy: bool = False,
+    chunk_bytes: int = CHUNK_BYTES,
+    group: dist.ProcessGroup | None = None,
+    vocab_start: int = 0,
+) -> tuple[Tensor, Tensor | None]:
+    """Return log p(label) [N], and the entropy [N] if asked, of softmax(post(h W^T + bias)).
+
+    Computed in float32 (float64 for float64 input); the products with W in its own precision, or
+    in autocast's. Differentiable once in h, weight and bias; N = 0 gives zero gradients.
+
+    Args:
+        h_NH: What the head is given, at the wanted positions only.
+        weight_VH: The head's weight, or this rank's rows of it.
+        labels_N: int64, in the whole vocabulary.
+        bias: [V], or this rank's share.
+        post: What follows the head.
+        entropy: Whether to compute it; it costs about one product more where h wants a gradient.
+        chunk_bytes: The most bytes for logits at any time (one row is always held).
+        group: The ranks the vocabulary is split over; all call with the same h and labels.
+        vocab_start: The first column of this rank's share.
+    """
+    if torch.is_autocast_enabled(h_NH.device.type) and h_NH.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(h_NH.device.type)
+        bias = None if bias is None else bias.to(dtype)
+        h_NH, weight_VH = h_NH.to(dtype), weight_VH.to(dtype)
+    if post.columns is not None and post.columns < vocab_start + weight_VH.shape[0]:
+        stop = max(0, post.columns - vocab_start)
+        weight_VH, bias = weight_VH[:stop], None if bias is None else bias[:stop]
+    work = Work(
+        mul=post.mul,
+        softcap=post.softcap,
+        entropy=entropy,
+        chunk_bytes=chunk_bytes,
+        group=group,
+        start=vocab_start,
+        graph=torch.is_grad_enabled(),
+    )
+    answer: tuple[Tensor, Tensor | None] = _HeadLogp.apply(  # type: ignore[no-untyped-call]
+        h_NH, weight_VH, bias, labels_N, work
+    )
+    return answer
+
+
+@dataclass(kw_only=True)
+class _Found:
+    """What the forward fills, chunk by chunk; None is not wanted."""
+
+    logp_N: Tensor
+    entropy_N: Tensor | None = None
+    lse_N: Tensor | None = None
+    """log2 of the sum of 2^z."""
+
+    p_NV: Tensor | None = None
+    jacobian_NH: Tensor | None = None
+    jacobian_H_NH: Tensor | None = None
+    """d entropy / d h, where the other one is d logp / d h."""
+
+
+class _HeadLogp(torch.autograd.Function):
+    """logp and entropy; the gradient as the file's docstring has it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        h_NH: Tensor,
+        weight_VH: Tensor,
+        bias: Tensor | None,
+        y_N: Tensor,
+        work: Work,
+    ) -> tuple[Tensor, Tensor | None]:
+        ctx.set_materialize_grads(False)
+        ctx.work, ctx.hidden_dtype = work, h_NH.dtype
+        wants_h, wants_w, wants_b = ctx.needs_input_grad[:3]
+        ctx.trains = wants_w or wants_b
+        chunks = Chunks(h_NH, weight_VH, bias, y_N, work)
+        found = _Found(logp_N=chunks.z_RV.new_empty(h_NH.shape[0]))
+        if work.entropy:
+            found.entropy_N = torch.empty_like(found.logp_N)
+        if work.graph and ctx.trains:
+            found.lse_N = torch.empty_like(found.logp_N)
+            found.p_NV = _kept(chunks)
+        elif work.graph and wants_h:
+            found.jacobian_NH = weight_VH.new_empty(h_NH.shape)
+            found.jacobian_H_NH = torch.empty_like(found.jacobian_NH) if work.entropy else None
+        for at in chunks:
+            _forward(chunks, at, found)
+        if work.graph and ctx.trains:
+            ctx.save_for_backward(
+                h_NH, weight_VH, bias, y_N, found.lse_N, found.entropy_N, found.p_NV
+            )
+        elif work.graph:
+            ctx.save_for_backward(found.jacobian_NH, found.jacobian_H_NH)
+        return found.logp_N, found.entropy_N
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g_N: Tensor | None, gH_N: Tensor | None) -> tuple[Tensor | None, ...]:
+        if g_N is None and gH_N is None:
+            return None, None, None, None, None
+        if ctx.trains:
+            dh_NH, dweight_VH, dbias = _backward(ctx, g_N, gH_N)
+        else:
+            dh_NH, dweight_VH, dbias = _from_jacobian(ctx, g_N, gH_N), None, None
+        if dh_NH is not None:
+            if ctx.work.group is not None:
+                dist.all_reduce(dh_NH, group=ctx.work.group)
+            dh_NH = dh_NH.to(ctx.hidden_dtype)
+        return dh_NH, dweight_VH, dbias, None, None
+
+
+def _kept(chunks: Chunks) -> Tensor | None:
+    """Return room for all probabilities where that is little and they say all."""
+    size = (chunks.h_NH.shape[0], chunks.weight_VH.shape[0])
+    small = size[0] * size[1] * chunks.dtype.itemsize <= min(_KEEP_BYTES, chunks.work.chunk_bytes)
+    plain = not chunks.work.entropy and chunks.work.softcap is None
+    return chunks.z_RV.new_empty(size) if small and plain else None
+
+
+def _forward(chunks: Chunks, at: slice, found: _Found) -> None:
+    """Fill rows `at` of all that is wanted."""
+    z_nV = chunks.logits(at)
+    label_n = chunks.picked(z_nV, at)
+    most_n = _most(z_nV, chunks.work.group)
+    e_nV = torch.exp2(z_nV.sub_(most_n[:, None]), out=chunks.e_RV[: z_nV.shape[0]])
+    sum_n = e_nV.sum(1)
+    mean_n = sum_n.new_zeros(0) if found.entropy_N is None else _dots(e_nV, z_nV)
+    if chunks.work.group is not None:
+        sums = torch.cat([sum_n, label_n, mean_n])
+        dist.all_reduce(sums, group=chunks.work.group)
+        sum_n, label_n, mean_n = sums.tensor_split([len(sum_n), 2 * len(sum_n)])
+    log_n = sum_n.log2()
+    torch.mul(label_n.sub_(most_n).sub_(log_n), _LN2, out=found.logp_N[at])
+    if found.lse_N is not None:
+        torch.add(most_n, log_n, out=found.lse_N[at])
+    if found.p_NV is not None:
+        torch.div(e_nV, sum_n[:, None], out=found.p_NV[at])
+    if found.entropy_N is not None:
+        mean_n = mean_n / sum_n
+        torch.mul(log_n - mean_n, _LN2, out=found.entropy_N[at])
+    scale_n = -chunks.work.mul / sum_n
+    if found.jacobian_H_NH is not None:
+        z_nV.sub_(mean_n[:, None]).mul_(e_nV).mul_(scale_n[:, None] * _LN2)
+        torch.mm(chunks.ready(z_nV), chunks.weight_VH, out=found.jacobian_H_NH[at])
+    if found.jacobian_NH is not None:
+        chunks.less_label(e_nV, sum_n, at).mul_(scale_n[:, None])
+        torch.mm(chunks.ready(e_nV), chunks.weight_VH, out=found.jacobian_NH[at])
+
+
+def _most(z_nV: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    """Return the greatest logit of each row, over the whole vocabulary."""
+    if group is None:
+        return z_nV.amax(1)
+    most_n = z_nV.amax(1) if z_nV.shape[1] else z_nV.new_full((z_nV.shape[0],), -torch.inf)
+    dist.all_reduce(most_n, dist.ReduceOp.MAX, group=group)
+    return most_n
+
+
+def _dots(a_nV: Tensor, b_nV: Tensor) -> Tensor:
+    """Return the dot product of each pair of rows, without a product of their size."""
+    return torch.bmm(a_nV[:, None], b_nV[:, :, None])[:, 0, 0]
+
+
+def _from_jacobian(ctx: Any, g_N: Tensor | None, gH_N: Tensor | None) -> Tensor:
+    """Return d loss / d h of a frozen head: each Jacobian's rows times their factor, added."""
+    pairs = zip(ctx.saved_tensors, (g_N, gH_N), strict=True)
+    parts: list[Tensor] = [j * g[:, None] for j, g in pairs if j is not None and g is not None]
+    return parts[0] if len(parts) == 1 else parts[0].add_(parts[1])
+
+
+def _backward(
+    ctx: Any, g_N: Tensor | None, gH_N: Tensor | None
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return d loss / d (h, weight, bias) of a head that trains."""
+    h_NH, weight_VH, bias, y_N, lse_N, entropy_N, p_NV = ctx.saved_tensors
+    chunks = Chunks(h_NH, weight_VH, bias, y_N, ctx.work)
+    wants_h, wants_w, wants_b = ctx.needs_input_grad[:3]
+    dh_NH = torch.empty_like(h_NH) if wants_h else None
+    dweight_VH = weight_VH.new_zeros(weight_VH.shape, dtype=chunks.dtype) if wants_w else None
+    dbias = weight_VH.new_zeros(bias.shape, dtype=chunks.dtype) if wants_b else None
+    g_N = torch.zeros_like(lse_N) if g_N is None else g_N * -ctx.work.mul
+    gH_N = None if gH_N is None else gH_N * -ctx.work.mul
+    for at in chunks:
+        if p_NV is not None:
+            dz_nV = torch.mul(p_NV[at], g_N[at, None], out=chunks.z_RV[: at.stop - at.start])
+            dz_nV = chunks.less_label(dz_nV, g_N[at], at)
+        else:
+            gH_n = None if gH_N is None else gH_N[at]
+            dz_nV = _again(chunks, at, lse_N[at], g_N[at], entropy_N, gH_n)
+        dz_nV = chunks.ready(dz_nV)
+        if dh_NH is not None:
+            torch.mm(dz_nV, weight_VH, out=dh_NH[at])
+        if dweight_VH is not None:
+            _add_product(dweight_VH, dz_nV, h_NH[at])
+        if dbias is not None:
+            dbias += dz_nV.sum(0, dtype=dbias.dtype)
+    dweight_VH, dbias = (None if d is None else d.to(weight_VH.dtype) for d in (dweight_VH, dbias))
+    return dh_NH, dweight_VH, dbias
+
+
+def _again(
+    chunks: Chunks,
+    at: slice,
+    lse_n: Tensor,
+    g_n: Tensor,
+    entropy_N: Tensor | None,
+    gH_n: Tensor | None,
+) -> Tensor:
+    """Return g (p - onehot) + gH p (log p + H), [n, V], from logits computed again."""
+    z_nV = chunks.logits(at).sub_(lse_n[:, None])
+    p_nV = torch.exp2(z_nV, out=chunks.e_RV[: z_nV.shape[0]])
+    if gH_n is None or entropy_N is None:
+        return chunks.less_label(p_nV.mul_(g_n[:, None]), g_n, at)
+    z_nV.mul_(_LN2).add_(entropy_N[at, None]).mul_(p_nV).mul_(gH_n[:, None])
+    return chunks.less_label(p_nV.mul_(g_n[:, None]), g_n, at).add_(z_nV)
+
+
+def _add_product(out_VH: Tensor, a_nV: Tensor, b_nH: Tensor) -> None:
+    """Add a^T b to `out`, which may be of a higher precision, in slices of bounded size."""
+    if out_VH.dtype == a_nV.dtype:
+        out_VH.addmm_(a_nV.t(), b_nH)
+        return
+    step = max(1, CACHE_BYTES // max(1, b_nH.shape[1] * b_nH.dtype.itemsize))
+    for first in range(0, out_VH.shape[0], step):
+        at = slice(first, first + step)
+        out_VH[at] += torch.mm(a_nV[:, at].t(), b_nH)
