@@ -62,7 +62,9 @@ class ModelSource:
         if added is not None:
             whole = added if part is None else added[tuple(part)]
             return whole.to(dtype)
-        return self._weights.read(self.canonical(name), part).to(dtype)
+        stored = self._weights.read(self.canonical(name), part)
+        # A read weight may be the file's own memory: whoever trains it wants its own copy.
+        return stored.to(dtype, copy=like.requires_grad)
 
     def canonical(self, name: str) -> str:
         """Return the name in files of LogProbs' parameter `model.<name>`."""

@@ -1,0 +1,40 @@
+# `make` shows every target.
+PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: help setup demo test test-quick lint type imports format bench learn
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/.ready ## make .venv with everything that development needs
+
+.venv/.ready: pyproject.toml tools/setup.sh
+	sh tools/setup.sh
+	@touch $@
+
+demo: setup ## train nano on its task and show what it learned
+	sh tools/demo.sh
+
+test: setup ## all tests (about 10 minutes on two cores)
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile
+
+test-quick: setup ## all tests but the slow ones
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow"
+
+lint: setup ## style
+	$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
+
+format: setup ## put every file into its form
+	$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .
+
+type: setup ## types, strictly, tests too
+	$(PYTHON) -m mypy
+
+imports: setup ## the street runs downwards
+	$(dir $(PYTHON))lint-imports
+
+bench: setup ## speed beside the hand-written floor (FLOOR=path of it)
+	OMP_NUM_THREADS=1 $(PYTHON) -m bench
+
+learn: setup ## learning on nano, five seeds: a table
+	OMP_NUM_THREADS=1 $(PYTHON) bench/learn.py --seeds 5

@@ -1,0 +1,149 @@
+"""What tests share: tiny random models, hand-made batches, ranks on this machine."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from swift.seam.types import IGNORE, Batch, Rows
+
+VOCABULARY = 128
+
+
+def tiny_model(folder: Path, *, tied: bool = True, kind: str = "qwen2", seed: int = 0) -> Path:
+    """Write a random two-layer model (about 60 k weights) and return its folder."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        tie_word_embeddings=tied,
+        architectures=None,
+    )
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "norm" not in name:
+                p.normal_(0, 0.3 if p.dim() > 1 else 0.1)
+    model.save_pretrained(folder)
+    return folder
+
+
+def exact_norms() -> None:
+    """Let Qwen2's norms compute in the model's own type.
+
+    transformers casts to float32 in them, which hides differences below 1e-7 in float64 models.
+    """
+    from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return self.weight * x * (x.square().mean(-1, keepdim=True) + self.variance_epsilon).rsqrt()
+
+    Qwen2RMSNorm.forward = forward
+
+
+def batch(rows: Sequence[tuple[Sequence[int], Sequence[bool]]]) -> Batch:
+    """Return a right-padded batch of (ids, supervised) rows; none gives a filler."""
+    if not rows:
+        empty = torch.zeros(0, dtype=torch.int64)
+        ids = torch.zeros(1, 2, dtype=torch.int64)
+        labels = torch.full_like(ids, IGNORE)
+        return Batch(inputs={"input_ids": ids}, labels_BT=labels, rows=Rows(row_N=empty, count=0))
+    width = max(len(ids) for ids, _ in rows)
+    ids_BT = torch.zeros(len(rows), width, dtype=torch.int64)
+    labels_BT = torch.full((len(rows), width), IGNORE)
+    for b, (ids, supervised) in enumerate(rows):
+        ids_BT[b, : len(ids)] = torch.tensor(ids)
+        for t in range(len(ids) - 1):
+            if supervised[t + 1]:
+                labels_BT[b, t] = ids[t + 1]
+    row_N = (labels_BT != IGNORE).nonzero()[:, 0]
+    return Batch(
+        inputs={"input_ids": ids_BT}, labels_BT=labels_BT, rows=Rows(row_N=row_N, count=len(rows))
+    )
+
+
+def random_rows(
+    count: int, seed: int, *, low: int = 4, high: int = 20, supervised: bool = True
+) -> list[tuple[list[int], list[bool]]]:
+    """Return rows of uneven length whose second halves are supervised."""
+    draw = torch.Generator().manual_seed(seed)
+    rows = []
+    for _ in range(count):
+        size = int(torch.randint(low, high, (1,), generator=draw))
+        ids = torch.randint(0, VOCABULARY, (size,), generator=draw).tolist()
+        rows.append((ids, [supervised and t >= size // 2 for t in range(size)]))
+    return rows
+
+
+def on_ranks(work: Callable[..., Any], world: int, *args: Any) -> list[Any]:
+    """Run `work(*args)` on `world` gloo ranks and return their results; the first error is raised.
+
+    `work` must be a function of a module; its result must be picklable.
+    """
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    context = mp.get_context("spawn")
+    queue = context.Queue()
+    workers = [
+        context.Process(target=_rank, args=(work, rank, world, port, queue, args))
+        for rank in range(world)
+    ]
+    for worker in workers:
+        worker.start()
+    results: dict[int, Any] = {}
+    try:
+        for _ in workers:
+            rank, ok, value = queue.get(timeout=300)
+            if not ok:
+                raise AssertionError(f"rank {rank}:\n{value}")
+            results[rank] = pickle.loads(value)
+    finally:
+        for worker in workers:
+            worker.join(timeout=20) if len(results) == world else worker.kill()
+    return [results[rank] for rank in range(world)]
+
+
+def _rank(
+    work: Callable[..., Any], rank: int, world: int, port: int, queue: Any, args: Sequence[Any]
+) -> None:
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    torch.set_num_threads(1)
+    try:
+        torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
+        # As bytes: shared tensors would vanish with this process.
+        queue.put((rank, True, pickle.dumps(work(*args))))
+    except BaseException:
+        queue.put((rank, False, traceback.format_exc()))
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def worst(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+    """Return the largest difference between tensors of the same names."""
+    assert a.keys() == b.keys(), a.keys() ^ b.keys()
+    return max(float((a[k] - b[k]).abs().max()) for k in a)
