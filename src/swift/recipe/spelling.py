@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from swift.core import yaml
 from swift.core.errors import nearest
-from swift.core.schema import Value, shown
+from swift.core.schema import Value, kind, shown
 from swift.core.yaml import KeyPath, dotted
 from swift.recipe.recipe import REGISTRIES, Recipe
 
@@ -64,6 +64,27 @@ def elsewhere(path: KeyPath) -> str:
     option = str(same[0][-1])
     owners = [name for name, cls in options(str(path[0])) if option in cls.model_fields and name]
     return f"`{option}` is an option of " + " and ".join(owners) if owners else f"write `{option}`"
+
+
+def takes_list(name: str) -> str:
+    """Return whether the key that `name` means holds a list: "", "only", or "or a word"."""
+    try:
+        found = meaning(name, "")
+    except ValueError:
+        return ""
+    if not found or not found[0]:
+        return ""
+    key, *rest = found[0]
+    if key == "dataset":
+        return "" if rest else "or a word"
+    fields = [
+        cls.model_fields[str(part)]
+        for _, cls in options(str(key))
+        for part in rest[:1]
+        if part in cls.model_fields
+    ]
+    kinds = {word for field in fields for word in kind(field).split("|")}
+    return "" if "list" not in kinds else "or a word" if "str" in kinds else "only"
 
 
 def options(key: str) -> Iterator[tuple[str, type[Value]]]:

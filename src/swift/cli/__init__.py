@@ -1,0 +1,1 @@
+"""Verbs, flags and help: the only part that prints."""

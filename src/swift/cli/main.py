@@ -1,0 +1,105 @@
+"""The `swift` command: a table of verbs. Nothing is imported before a verb is chosen."""
+
+from __future__ import annotations
+
+import sys
+
+from swift import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing itself would take a fifth of the time of `swift --help`
+    from collections.abc import Callable
+
+VERBS: dict[str, tuple[str, str, str]] = {
+    "train": ("Train", "swift.cli.train:main", "Train as the recipe's `method` says"),
+    "sft": ("Train", "swift.cli.train:main", "Supervised fine-tuning"),
+    "dpo": ("Train", "swift.cli.train:main", "Direct preference optimisation, on pairs of answers"),
+    "runs": ("Look", "swift.cli.runs:main", "List the runs under runs/: state, step, loss, age"),
+    "env": ("Look", "swift.cli.env:main", "Show versions, devices, memory and disk"),
+}
+"""verb -> (group in the help, module:function, what it does). The function gets (verb, words)."""
+
+
+def main(words: list[str] | None = None) -> int:
+    """Carry out a command line (without the program's name) and return its exit code.
+
+    0 done, 1 a mistake of ours, 2 the user can mend it, 3 the machine's owner can, 4 the numbers
+    went wrong, 130 interrupted.
+    """
+    words = sys.argv[1:] if words is None else words
+    verb = words[0] if words else "--help"
+    if verb in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if verb in ("-V", "--version", "version"):
+        print(f"swift {__version__}")
+        return 0
+    if verb not in VERBS:
+        return _unknown(verb)
+    return _carry_out(verb, words[1:])
+
+
+def _carry_out(verb: str, words: list[str]) -> int:
+    try:
+        act = _load(VERBS[verb][1])
+        return act(verb, words)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone: `swift env | head -1`
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        return _failed(error)
+
+
+def _load(place: str) -> Callable[[str, list[str]], int]:
+    """Import "module:function" and return the function."""
+    import gc
+    from importlib import import_module
+
+    module, _, function = place.partition(":")
+    gc.disable()  # imports make no garbage; looking for some would take a tenth of the start
+    found: Callable[[str, list[str]], int] = getattr(import_module(module), function)
+    gc.freeze()
+    gc.enable()
+    return found
+
+
+def _failed(error: Exception) -> int:
+    """Say what went wrong: a problem in words, or a mistake of ours with its traceback."""
+    from swift.core.errors import SwiftError
+
+    if isinstance(error, SwiftError):
+        print(error, file=sys.stderr)
+        return error.exit_code
+    import traceback
+
+    traceback.print_exception(error)
+    print(
+        f"swift {__version__} made a mistake ({type(error).__name__}); the lines above say where",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _unknown(verb: str) -> int:
+    from difflib import get_close_matches
+
+    close = get_close_matches(verb, VERBS, n=1)
+    fix = f"run `swift {close[0]}`" if close else "one of " + ", ".join(VERBS)
+    print(f"swift has no verb `{verb}`\n     fix: {fix}", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    lines = ["usage: swift VERB [recipe.yaml] [--key value ...]", ""]
+    for group in dict.fromkeys(row[0] for row in VERBS.values()):
+        lines.append(f"{group}:")
+        lines += [f"  {v:<8} {row[2]}" for v, row in VERBS.items() if row[0] == group]
+        lines.append("")
+    lines += [
+        "swift VERB --help lists the options of a verb; swift --version tells the version.",
+        "Try: swift sft --model nano --dataset nano-orders",
+    ]
+    return "\n".join(lines)
