@@ -6,7 +6,7 @@ import os
 import pickle
 import socket
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ import torch
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from swift.method import Method
+from swift.parallel import Placement
+from swift.run.loop import Job
 from swift.seam.types import IGNORE, Batch, Rows
 
 VOCABULARY = 128
@@ -53,7 +56,9 @@ def exact_norms() -> None:
     from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
     def forward(self: Any, x: Tensor) -> Tensor:
-        return self.weight * x * (x.square().mean(-1, keepdim=True) + self.variance_epsilon).rsqrt()
+        root = (x.square().mean(-1, keepdim=True) + self.variance_epsilon).rsqrt()
+        scaled: Tensor = self.weight * x * root
+        return scaled
 
     Qwen2RMSNorm.forward = forward
 
@@ -68,11 +73,11 @@ def batch(rows: Sequence[tuple[Sequence[int], Sequence[bool]]]) -> Batch:
     width = max(len(ids) for ids, _ in rows)
     ids_BT = torch.zeros(len(rows), width, dtype=torch.int64)
     labels_BT = torch.full((len(rows), width), IGNORE)
-    for b, (ids, supervised) in enumerate(rows):
-        ids_BT[b, : len(ids)] = torch.tensor(ids)
-        for t in range(len(ids) - 1):
+    for b, (tokens, supervised) in enumerate(rows):
+        ids_BT[b, : len(tokens)] = torch.tensor(tokens)
+        for t in range(len(tokens) - 1):
             if supervised[t + 1]:
-                labels_BT[b, t] = ids[t + 1]
+                labels_BT[b, t] = tokens[t + 1]
     row_N = (labels_BT != IGNORE).nonzero()[:, 0]
     return Batch(
         inputs={"input_ids": ids_BT}, labels_BT=labels_BT, rows=Rows(row_N=row_N, count=len(rows))
@@ -90,6 +95,26 @@ def random_rows(
         ids = torch.randint(0, VOCABULARY, (size,), generator=draw).tolist()
         rows.append((ids, [supervised and t >= size // 2 for t in range(size)]))
     return rows
+
+
+def bare_job(
+    policy: Placement, method: Method, frozen: Mapping[str, Placement] | None = None
+) -> Job:
+    """Return a Job for `one_step`: it neither saves nor reports, and is given its batches."""
+    return Job(
+        placement=policy,
+        frozen=frozen or {},
+        method=method,
+        feed=None,  # type: ignore[arg-type]
+        rate=lambda step: 1.0,
+        peak=0.0,
+        max_grad_norm=1.0,
+        save_every=0,
+        eval_every=0,
+        save=lambda step: None,
+        event=lambda *args, **fields: None,
+        asked_to_stop=lambda: 0,
+    )
 
 
 def on_ranks(work: Callable[..., Any], world: int, *args: Any) -> list[Any]:

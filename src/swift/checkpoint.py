@@ -1,11 +1,11 @@
 """A checkpoint: a folder that is enough by itself, seen whole or not at all.
 
-    checkpoint-N/
-      adapter_model.safetensors …   or model.safetensors …: the ecosystem's layout
-      tokenizer.json, chat_template.jinja, …: the base model's own files
-      swift.json                    base, recipe, step, digests
-      state/rank-K.safetensors      weights, optimiser, generators: rank K's pieces
-      state/rank-K.json             name -> shape and offset of each piece
+checkpoint-N/
+  adapter_model.safetensors …   or model.safetensors …: the ecosystem's layout
+  tokenizer.json, chat_template.jinja, …: the base model's own files
+  swift.json                    base, recipe, step, digests
+  state/rank-K.safetensors      weights, optimiser, generators: rank K's pieces
+  state/rank-K.json             name -> shape and offset of each piece
 """
 
 from __future__ import annotations
@@ -137,8 +137,7 @@ class State:
             plain = json.loads(path.read_text(encoding="utf-8"))
             for name, place in plain.pop("pieces").items():
                 self._pieces.setdefault(name, []).append((len(self._files), place["offset"]))
-            file = safe_open(path.with_suffix(".safetensors"), framework="pt")
-            self._files.append(file.__enter__())
+            self._files.append(safe_open(path.with_suffix(".safetensors"), framework="pt"))
             self.plain.append(plain)
 
     def read(self, name: str, shape: tuple[int, ...], offset: tuple[int, ...]) -> Tensor:
@@ -178,5 +177,3 @@ def _overlay(target: Tensor, at: Sequence[int], piece: Tensor, begin: Sequence[i
         into.append(slice(low - a, high - a))
         out.append(slice(low - b, high - b))
     target[tuple(into)] = piece[tuple(out)]
-
-

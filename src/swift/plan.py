@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from swift.core.env import Machine, cache_home, machine
+from swift.core.env import cache_home
 from swift.core.errors import PlanError, Problem, SwiftError
+from swift.core.machine import Machine, machine
 from swift.core.schema import Value
 from swift.model.facts import ModelFacts, read_facts
 from swift.model.find import find_model
@@ -77,8 +78,8 @@ class Plan(Value):
             "tuner": f"{r.tuner.name}  {_options(r.tuner)}",
             "batch": f"{s.batch} samples a step = {self.data_world} x {s.micro} x {s.accumulation}"
             " (ranks x micro-batch x accumulation)",
-            "learning rate": f"{self.learning_rate:g}, {r.train.schedule}, warmup {r.train.warmup:g}",
-            "compute": f"{self.dtype} on {wide}, strategy {self.strategy}, {self.attention} attention",
+            "rate": f"{self.learning_rate:g}, {r.train.schedule}, warmup {r.train.warmup:g}",
+            "compute": f"{self.dtype} on {wide}, {self.strategy}, {self.attention} attention",
             "run folder": self.output_dir or "runs/… (the next free name)",
         }
         text = "\n".join(f"{k:>14}  {v}" for k, v in lines.items())
@@ -174,13 +175,14 @@ def _learning_rate(recipe: Recipe, facts: ModelFacts) -> float:
 def _sizes(recipe: Recipe, ranks: int, device: str) -> Sizes:
     """Two of batch_size, micro_batch_size and accumulation give the third; 16 by default."""
     train = recipe.train
-    batch, micro, again = train.batch_size, train.micro_batch_size, train.gradient_accumulation_steps
-    if micro == "auto" and batch is None:
-        batch = 16 if again is None else None
-    if micro == "auto":
+    batch, again = train.batch_size, train.gradient_accumulation_steps
+    if train.micro_batch_size != "auto":
+        micro = train.micro_batch_size
+    else:
+        batch = 16 if batch is None and again is None else batch
         most = 8 if device == "cuda" else 4
         share = most if batch is None else max(1, batch // ranks)
-        micro = -(-share // again) if again else min(most, share)
+        micro = -(-share // again) if again and batch else min(most, share)
     if batch is None:
         batch = micro * (again or 1) * ranks
     return Sizes(batch=batch, micro=micro, accumulation=-(-batch // (micro * ranks)))
@@ -274,9 +276,7 @@ def _fits_context(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem |
 
 
 @rule
-def _reference_needs_adapters(
-    recipe: Recipe, facts: ModelFacts, here: Machine
-) -> Problem | None:
+def _reference_needs_adapters(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem | None:
     """Adapters that are not there cannot be switched off."""
     if getattr(recipe.method, "reference", None) != "adapters_off" or recipe.tuner.adapters:
         return None

@@ -9,10 +9,10 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from tests.kit import bare_job, batch, exact_norms, on_ranks, random_rows, tiny_model, worst
 from torch import Tensor
 
 from swift.method import Method
@@ -21,12 +21,11 @@ from swift.method.sft import Sft
 from swift.model.facts import read_facts
 from swift.optimizer.adamw import AdamW
 from swift.parallel import Placement, Proof, Site, strategies
-from swift.run.loop import Job, one_step
+from swift.run.loop import one_step
 from swift.run.source import ModelSource
 from swift.seam.types import Batch
 from swift.tuner.full import Full
 from swift.tuner.lora import Lora
-from tests.kit import batch, exact_norms, on_ranks, random_rows, tiny_model, worst
 
 METHODS: dict[str, Method] = {"sft": Sft(), "dpo": Dpo(beta=0.5)}
 TUNERS = {"full": Full(), "lora": Lora(rank=4)}
@@ -43,7 +42,6 @@ class Trace:
     norms: list[float]
     weights: dict[str, Tensor]
     proof: Proof
-
 
 
 def micro_batches(method: str, step: int) -> list[Batch]:
@@ -69,20 +67,7 @@ def trace(strategy: str, world: int, folder: str, method: str, tuner: str, rank:
     frozen: dict[str, Placement] = {}
     if method == "dpo" and tuner == "full":
         frozen["reference"] = place(source, "reference", None, 0.0, site)
-    job: Any = Job(
-        placement=policy,
-        frozen=frozen,
-        method=METHODS[method],
-        feed=None,  # type: ignore[arg-type]  # one_step is given its batches
-        rate=lambda step: 1.0,
-        peak=3e-3,
-        max_grad_norm=1.0,
-        save_every=0,
-        eval_every=0,
-        save=lambda step: None,
-        event=lambda *a, **k: None,
-        asked_to_stop=lambda: 0,
-    )
+    job = bare_job(policy, METHODS[method], frozen)
     losses, norms = [], []
     for step in range(STEPS):
         mine: Sequence[Batch] = micro_batches(method, step)[policy.data_rank :: policy.data_world]
@@ -96,9 +81,7 @@ def trace(strategy: str, world: int, folder: str, method: str, tuner: str, rank:
 def traces(strategy: str, folders: dict[str, str]) -> dict[tuple[str, str, str], Trace]:
     """Run on a rank of a spawned world."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return {
-        (m, t, h): trace(strategy, world, folders[h], m, t, rank) for m, t, h in CASES
-    }
+    return {(m, t, h): trace(strategy, world, folders[h], m, t, rank) for m, t, h in CASES}
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.kit import bare_job, batch, exact_norms, random_rows, tiny_model, worst
 from torch import Tensor
 
 from swift.method import Method
@@ -18,11 +19,10 @@ from swift.model.facts import read_facts
 from swift.optimizer.adamw import AdamW
 from swift.parallel import Site
 from swift.parallel._torch import TorchPlacement
-from swift.run.loop import Job, one_step
+from swift.run.loop import one_step
 from swift.run.source import ModelSource
 from swift.seam.types import Batch, Outputs, Rows, Terms
 from swift.tuner.full import Full
-from tests.kit import batch, exact_norms, random_rows, tiny_model, worst
 
 STEPS = 20
 
@@ -69,20 +69,7 @@ def run(folder: Path, method: Method, cut: Callable[[list[Any]], Sequence[Batch]
         return step(max_norm, rate)
 
     policy.step = seen  # type: ignore[method-assign]
-    job: Any = Job(
-        placement=policy,
-        frozen=frozen,  # type: ignore[arg-type]
-        method=method,
-        feed=None,  # type: ignore[arg-type]
-        rate=lambda step: 1.0,
-        peak=1e-3,
-        max_grad_norm=1.0,
-        save_every=0,
-        eval_every=0,
-        save=lambda step: None,
-        event=lambda *a, **k: None,
-        asked_to_stop=lambda: 0,
-    )
+    job = bare_job(policy, method, frozen)
     for number in range(STEPS):
         one_step(job, cut(rows_of(number)), 1.0)
     made.weights = {n: w.clone() for n, w in policy.weights(trained_only=False)}
@@ -99,9 +86,7 @@ def in_twos(rows: list[Any]) -> list[Batch]:
 
 def pairs(rows: list[Any]) -> list[Batch]:
     """Rows 2i and 2i + 1 are a pair: two pairs to a micro-batch, chosen first."""
-    return [
-        batch([*rows[i : i + 4 : 2], *rows[i + 1 : i + 4 : 2]]) for i in range(0, len(rows), 4)
-    ]
+    return [batch([*rows[i : i + 4 : 2], *rows[i + 1 : i + 4 : 2]]) for i in range(0, len(rows), 4)]
 
 
 def all_pairs(rows: list[Any]) -> list[Batch]:
@@ -146,6 +131,6 @@ def test_the_first_gradient_is_autograds_own(folder: Path) -> None:
     logits = model(**made_whole.inputs).logits
     torch.nn.functional.cross_entropy(
         logits.flatten(0, 1), made_whole.labels_BT.flatten()
-    ).backward()
+    ).backward()  # type: ignore[no-untyped-call]
     plain = {f"model.{n}": p.grad for n, p in model.named_parameters()}
     assert worst(made.gradients[0], plain) < 1e-10

@@ -117,12 +117,18 @@ def header(path: Path) -> dict[str, dict[str, Any]]:
             entries: dict[str, dict[str, Any]] = json.loads(file.read(size))
     except (OSError, ValueError, struct.error) as error:
         raise PlanError(
-            Problem(where=str(path), what=f"no readable safetensors file ({error})", fix="fetch it again")
+            Problem(
+                where=str(path),
+                what=f"no readable safetensors file ({error})",
+                fix="fetch it again",
+            )
         ) from error
     entries.pop("__metadata__", None)
     end = max((e["data_offsets"][1] for e in entries.values()), default=0)
     if path.stat().st_size < 8 + size + end:
-        raise PlanError(Problem(where=str(path), what="the file is cut short", fix="fetch it again"))
+        raise PlanError(
+            Problem(where=str(path), what="the file is cut short", fix="fetch it again")
+        )
     return entries
 
 

@@ -33,7 +33,7 @@ def find_model(id: str, cache: Path) -> Path:
     raise PlanError(
         Problem(
             where="model",
-            what=f"there is no model `{id}`: {looked}, and it is not `{EMBEDDED}`, the embedded one",
+            what=f"there is no model `{id}`: {looked}; the embedded one is `{EMBEDDED}`",
             fix=f"{nearest(id, [EMBEDDED])}, or give the folder of a model",
         )
     )

@@ -43,7 +43,7 @@ def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
             )
         ) from error
     model.tie_weights()  # type: ignore[operator]
-    model.config._name_or_path = facts.folder  # type: ignore[union-attr, assignment]
+    model.config._name_or_path = facts.folder  # type: ignore[union-attr]
     return model
 
 

@@ -45,7 +45,7 @@ class Files:
 
         file, stored = self._where[name]
         if file not in self._open:
-            self._open[file] = safe_open(file, framework="pt", device="cpu").__enter__()
+            self._open[file] = safe_open(file, framework="pt", device="cpu")
         if part is None:
             tensor: Tensor = self._open[file].get_tensor(stored)
             return tensor

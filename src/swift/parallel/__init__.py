@@ -133,9 +133,7 @@ class Placement(Protocol):
             The same sums of losses and metrics on every rank.
         """
 
-    def no_grad(
-        self, batches: Sequence[Batch], role: str, needs: frozenset[Need]
-    ) -> list[Outputs]:
+    def no_grad(self, batches: Sequence[Batch], role: str, needs: frozenset[Need]) -> list[Outputs]:
         """Return the outputs of this rank's rows as `role` sees them ("policy", "reference")."""
 
     def step(self, max_norm: float | None, rate: float) -> Stepped:

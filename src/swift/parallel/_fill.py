@@ -63,7 +63,7 @@ def fill(module: nn.Module, source: Source, device: str) -> None:
                 stride=parameter.stride(),
             )
         real = nn.Parameter(value, requires_grad=parameter.requires_grad)
-        torch.utils.swap_tensors(parameter, real)
+        torch.utils.swap_tensors(parameter, real)  # type: ignore[no-untyped-call]
     for child in module.modules():
         for name, buffer in child._buffers.items():
             if buffer is not None:

@@ -34,5 +34,3 @@ class FsdpPlacement(DataRanks, TorchPlacement):
     def _sum_shards(self, value: Tensor) -> Tensor:
         dist.all_reduce(value)
         return value
-
-

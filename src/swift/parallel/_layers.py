@@ -10,9 +10,7 @@ def layers_of(model: nn.Module) -> list[nn.Module]:
     lists: list[tuple[str, nn.ModuleList]] = [
         (name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)
     ]
-    outer = [
-        m for name, m in lists if not any(name.startswith(f"{other}.") for other, _ in lists)
-    ]
+    outer = [m for name, m in lists if not any(name.startswith(f"{other}.") for other, _ in lists)]
     return [layer for group in outer if len(group) > 1 for layer in group] or [
         layer for group in outer for layer in group
     ]

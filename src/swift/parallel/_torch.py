@@ -101,9 +101,7 @@ class TorchPlacement:
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return Sums(loss=loss_value, metrics=dict(zip(names, pairs, strict=True)))
 
-    def no_grad(
-        self, batches: Sequence[Batch], role: str, needs: frozenset[Need]
-    ) -> list[Outputs]:
+    def no_grad(self, batches: Sequence[Batch], role: str, needs: frozenset[Need]) -> list[Outputs]:
         """Return outputs without gradient, dropout off; "reference" switches adapters off."""
         view = self._source.off(self.bare) if role == "reference" else nullcontext()
         was = self.bare.training
@@ -246,5 +244,3 @@ class TorchPlacement:
             local_numel=sum(local(p).numel() for p in parameters),
             trainable=sum(p.numel() for _, p in self.trained),
         )
-
-

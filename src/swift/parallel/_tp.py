@@ -56,7 +56,7 @@ def _planned(bare: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     """Yield (name, module, word of transformers' plan) for every module that the plan names."""
     model: nn.Module = bare.model  # type: ignore[assignment]
     inner = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
-    plan: Mapping[str, str] = inner.tp_plan  # type: ignore[assignment, union-attr]
+    plan: Mapping[str, str] = inner.tp_plan  # type: ignore[assignment]
     if not plan:
         raise PlanError(
             Problem(
@@ -65,7 +65,9 @@ def _planned(bare: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
                 fix="parallel: {strategy: fsdp}",
             )
         )
-    patterns = [(re.compile(k.replace(".", r"\.").replace("*", "[^.]+")), v) for k, v in plan.items()]
+    patterns = [
+        (re.compile(k.replace(".", r"\.").replace("*", "[^.]+")), v) for k, v in plan.items()
+    ]
     prefix = next(n for n, m in bare.named_modules() if m is inner) + "."
     for name, module in bare.named_modules():
         for pattern, word in patterns:
@@ -84,11 +86,17 @@ def _styles(name: str, module: nn.Module, word: str) -> dict[str, ParallelStyle]
     if word == "colwise":
         if not adapted:
             return {name: ColwiseParallel()}
-        return {f"{name}.base_layer": ColwiseParallel(), f"{name}.lora_B.default": ColwiseParallel()}
+        return {
+            f"{name}.base_layer": ColwiseParallel(),
+            f"{name}.lora_B.default": ColwiseParallel(),
+        }
     if word == "rowwise":
         if not adapted:
             return {name: RowwiseParallel()}
-        return {f"{name}.base_layer": RowwiseParallel(), f"{name}.lora_A.default": RowwiseParallel()}
+        return {
+            f"{name}.base_layer": RowwiseParallel(),
+            f"{name}.lora_A.default": RowwiseParallel(),
+        }
     raise PlanError(
         Problem(
             where="parallel.tensor_model_parallel_size",

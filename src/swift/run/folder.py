@@ -81,6 +81,13 @@ def _continued(plan: Plan, folder: Path) -> Path | None:
     return newest(folder)
 
 
+def clear_partial(folder: Path) -> None:
+    """Remove what a killed process left half-written or half-deleted."""
+    for pattern in (".checkpoint-*.partial", ".checkpoint-*.dropped"):
+        for left in folder.glob(pattern):
+            shutil.rmtree(left)
+
+
 def _taken(folder: Path, why: str) -> PlanError:
     return PlanError(
         Problem(

@@ -13,7 +13,7 @@ from swift.core.errors import Interrupted, MachineError, PlanError, Problem, Tra
 from swift.core.events import read_events
 from swift.plan import Plan, read_plan
 from swift.run.display import Display
-from swift.run.folder import claim, finished
+from swift.run.folder import claim, clear_partial, finished
 
 
 def launch(plan: Plan) -> int:
@@ -45,6 +45,7 @@ def resume(folder: Path) -> int:
 
 def _carry_out(plan: Plan, folder: Path, checkpoint: Path | None, display: Display) -> int:
     display.line(f"run folder: {folder}")
+    clear_partial(folder)
     for note in plan.notes:
         display.line(f"note: {note}")
     if plan.world == 1:

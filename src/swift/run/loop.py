@@ -127,7 +127,9 @@ def _weigh(job: Job, batches: Sequence[Batch]) -> tuple[dict[str, float], bool]:
     parts = list(weights[0])
     mine = [sum(w[part] for w in weights) for part in parts]
     device = batches[0].labels_BT.device
-    flags = torch.tensor([*mine, float(job.asked_to_stop() > 0)], dtype=torch.float64, device=device)
+    flags = torch.tensor(
+        [*mine, float(job.asked_to_stop() > 0)], dtype=torch.float64, device=device
+    )
     *totals, stop = job.placement.reduce(flags).tolist()
     return {part: total or 1.0 for part, total in zip(parts, totals, strict=True)}, stop > 0
 
@@ -147,9 +149,7 @@ def with_constants(job: Job, batches: Sequence[Batch]) -> list[Rows]:
             out[name] = result
     view = View(rows=rows, outs=outs, sum=job.placement.reduce, gather=job.placement.gather)
     columns = job.method.constants(view)
-    return [
-        replace(r, columns={**r.columns, **c}) for r, c in zip(rows, columns, strict=True)
-    ]
+    return [replace(r, columns={**r.columns, **c}) for r, c in zip(rows, columns, strict=True)]
 
 
 def evaluate(job: Job) -> dict[str, float]:
@@ -166,7 +166,9 @@ def evaluate(job: Job) -> dict[str, float]:
                 pair = torch.stack([found.total[part].double(), torch.tensor(value).double()])
                 sums[f"loss/{part}"] = sums.get(f"loss/{part}", 0) + pair
             for name, (total, count) in found.metrics.items():
-                pair = torch.stack([torch.as_tensor(total).double(), torch.as_tensor(count).double()])
+                pair = torch.stack(
+                    [torch.as_tensor(total).double(), torch.as_tensor(count).double()]
+                )
                 sums[name] = sums.get(name, 0) + pair
     names = sorted(sums)
     table = job.placement.reduce(torch.stack([sums[n] for n in names]))
@@ -195,9 +197,7 @@ def _check(number: int, sums: Sums, stepped: Stepped, batches: Sequence[Batch]) 
     )
 
 
-def _report(
-    job: Job, done: int, sums: Sums, stepped: Stepped, rate: float, lap: Lap
-) -> None:
+def _report(job: Job, done: int, sums: Sums, stepped: Stepped, rate: float, lap: Lap) -> None:
     samples, tokens = job.feed.size(done - 1)
     means = {name: total / (count or 1.0) for name, (total, count) in sums.metrics.items()}
     job.event(
@@ -218,7 +218,7 @@ def _report(
 
 
 def _memory_mb() -> float:
-    """Return the most memory this process has held: of the GPU where there is one, else resident."""
+    """Return the most memory that was held: the GPU's where there is one, else resident."""
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 1e6, 1)
     # Linux counts in KiB, macOS in bytes.

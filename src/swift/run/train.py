@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 
 def train(
-    plan: Plan, folder: Path, ranks: Ranks, resume: Path | None, show: Callable[[dict[str, Any]], None]
+    plan: Plan,
+    folder: Path,
+    ranks: Ranks,
+    resume: Path | None,
+    show: Callable[[dict[str, Any]], None],
 ) -> Path:
     """Carry out `plan` in `folder`; return the last checkpoint.
 
@@ -150,9 +154,7 @@ def _job(
         frozen=frozen,
         method=plan.recipe.method,
         feed=feed,
-        rate=lambda step: rate(
-            step, feed.total, warmup=options.warmup, kind=options.schedule
-        ),
+        rate=lambda step: rate(step, feed.total, warmup=options.warmup, kind=options.schedule),
         peak=plan.learning_rate,
         max_grad_norm=options.max_grad_norm,
         save_every=options.save_every,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
