@@ -146,10 +146,10 @@ def test_only_what_was_said_is_dumped(write: Write) -> None:
 
 
 def test_a_section_is_a_word_or_a_map() -> None:
-    assert Recipe(tuner="lora") == Recipe(tuner={"name": "lora"}) == Recipe(tuner=Lora())  # type: ignore[arg-type]
-    assert Recipe(model="a", dataset="b").dataset == (Dataset(name="b"),)  # type: ignore[arg-type]
+    assert Recipe(tuner="lora") == Recipe(tuner={"name": "lora"}) == Recipe(tuner=Lora())
+    assert Recipe(model="a", dataset="b").dataset == (Dataset(name="b"),)
     with pytest.raises(ValidationError):
-        Recipe(tuner={"name": "lora", "rnak": 1})  # type: ignore[arg-type]
+        Recipe(tuner={"name": "lora", "rnak": 1})
 
 
 def test_a_flag_wins_over_the_file(write: Write) -> None:
