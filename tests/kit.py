@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import random
 import socket
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -21,14 +23,26 @@ from swift.seam.types import IGNORE, Batch, Rows
 
 VOCABULARY = 128
 
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
-def tiny_model(folder: Path, *, tied: bool = True, kind: str = "qwen2", seed: int = 0) -> Path:
+
+def tiny_model(
+    folder: Path,
+    *,
+    tied: bool = True,
+    kind: str = "qwen2",
+    seed: int = 0,
+    vocabulary: int = VOCABULARY,
+) -> Path:
     """Write a random two-layer model (about 60 k weights) and return its folder."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.for_model(
         kind,
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
@@ -46,6 +60,46 @@ def tiny_model(folder: Path, *, tied: bool = True, kind: str = "qwen2", seed: in
                 p.normal_(0, 0.3 if p.dim() > 1 else 0.1)
     model.save_pretrained(folder)
     return folder
+
+
+def tiny_chat_model(folder: Path, *, kind: str = "llama") -> Path:
+    """Write a random model with a byte-level tokenizer and ChatML, and return its folder."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["user assistant system the of and to in is it"] * 9, trainer)
+    tiny_model(folder, kind=kind, vocabulary=tokenizer.get_vocab_size())
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "chat_template": CHATML,
+        "clean_up_tokenization_spaces": False,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def chat_rows(path: Path, count: int, seed: int = 0) -> Path:
+    """Write `count` question-and-answer rows of uneven length as JSONL and return the path."""
+    draw = random.Random(seed)
+    words = "red blue tall small tree stone river light seven under".split()
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(count):
+            ask = " ".join(draw.choices(words, k=draw.randint(2, 6)))
+            answer = " ".join(draw.choices(words, k=draw.randint(1, 9)))
+            turns = [{"role": "user", "content": ask}, {"role": "assistant", "content": answer}]
+            file.write(json.dumps({"messages": turns}) + "\n")
+    return path
 
 
 def exact_norms() -> None:
