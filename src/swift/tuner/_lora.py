@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
 from swift.core.errors import PlanError, Problem, nearest
+from swift.tuner._lora_fused import fuse
 
 if TYPE_CHECKING:
     from swift.tuner.lora import Lora
@@ -40,6 +41,7 @@ def attach(model: nn.Module, options: Lora) -> nn.Module:
             )
     except ValueError as error:
         raise _no_target(model, targets) from error
+    fuse(peft)
     return cast(nn.Module, peft)
 
 
