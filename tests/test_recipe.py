@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from swift.core.errors import RecipeError
+from swift.core.schema import Value
 from swift.method.dpo import Dpo
 from swift.recipe import Data, Dataset, Model, Recipe, Train, read
 from swift.recipe import spelling as spelling_module
@@ -137,6 +138,18 @@ def test_what_was_said_is_dumped_and_read_back(text: str, write: Write) -> None:
 def test_the_full_form_is_json_and_parses_back(text: str, write: Write) -> None:
     recipe = read(write(text))
     assert Recipe.model_validate(json.loads(json.dumps(recipe.full()))) == recipe
+
+
+def test_a_recipe_inside_another_value_parses_back() -> None:
+    class Holder(Value):
+        """Holds a recipe, as a plan does."""
+
+        recipe: Recipe
+
+    holder = Holder(recipe=read(None, [("tuner", "{name: lora, rank: 3}"), ("method", "dpo")]))
+    dumped = holder.model_dump(mode="json")
+    assert dumped["recipe"]["tuner"]["rank"] == 3
+    assert Holder.model_validate(json.loads(json.dumps(dumped))) == holder
 
 
 def test_only_what_was_said_is_dumped(write: Write) -> None:

@@ -127,7 +127,7 @@ def test_a_missing_model_and_data_set_are_said_aloud(
 ) -> None:
     assert main(["sft"]) == 0
     assert capsys.readouterr().err == (
-        "no model given: `nano`; no dataset given: `nano-orders` from inside the package is used\n"
+        "no model given, so `nano` is used; no dataset given, so `nano-orders` is used\n"
     )
     assert main(["sft", *GIVEN]) == 0
     assert capsys.readouterr().err == ""

@@ -56,11 +56,9 @@ def _recipe(verb: str, line: Line) -> Recipe:
         raise RecipeError(Problem(what=what, fix="values of a flag stand right after it"))
     recipe = read(Path(files[0]) if files else None, _overrides(line.flags), verb)
     absent = {"model": recipe.model.id, "dataset": DEFAULT_DATASET}
-    missing = [
-        f"no {key} given: `{name}`" for key, name in absent.items() if not _said(recipe, key)
-    ]
-    if missing:
-        print("; ".join(missing) + " from inside the package is used", file=sys.stderr)
+    silent = [key for key in absent if not _said(recipe, key)]
+    if silent:
+        print("; ".join(f"no {k} given, so `{absent[k]}` is used" for k in silent), file=sys.stderr)
     return recipe
 
 
