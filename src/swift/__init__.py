@@ -11,7 +11,8 @@ Layers, each importing only from those below it (checked by `make imports`):
     tuner                          which weights are trained
     seam                           Batch, Outputs, Terms: what crosses between them
     model | dataset                weights and facts | rows to Samples to ids
-    chat, hub, core                templates, where files come from, the ground floor
+    chat                           messages and the model's own template
+    core                           errors, registries, schema, files, events
 """
 
 __version__ = "0.1.0"

@@ -48,6 +48,8 @@ class Card(Value):
     """The base model's folder."""
 
     method: str
+    """What was minimised."""
+
     tuner: dict[str, Any]
     """The tuner with its options."""
 

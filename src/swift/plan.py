@@ -37,6 +37,8 @@ class Plan(Value):
     """What the user said."""
 
     model: ModelFacts
+    """What is true of the model."""
+
     device: str
     """torch's kind of device: cpu, cuda."""
 
@@ -44,6 +46,8 @@ class Plan(Value):
     """What matrices are multiplied in."""
 
     attention: str
+    """transformers' implementation of attention: sdpa, eager."""
+
     strategy: str
     """A member of `parallel/`: none, ddp, fsdp, tp."""
 
@@ -51,8 +55,14 @@ class Plan(Value):
     """Number of processes."""
 
     sizes: Sizes
+    """How many Samples meet where."""
+
     learning_rate: float
+    """The peak of the schedule."""
+
     gradient_checkpointing: bool
+    """Whether activations are computed again in the backward pass."""
+
     output_dir: str
     """The run folder; "" until one is taken under runs/."""
 
@@ -272,18 +282,6 @@ def _fits_context(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem |
         where="data.max_length",
         what=f"it is {recipe.data.max_length}, but {facts.id} reads at most {facts.context} tokens",
         fix=f"max_length: {facts.context}",
-    )
-
-
-@rule
-def _reference_needs_adapters(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem | None:
-    """Adapters that are not there cannot be switched off."""
-    if getattr(recipe.method, "reference", None) != "adapters_off" or recipe.tuner.adapters:
-        return None
-    return Problem(
-        where="method.reference",
-        what=f"adapters_off, but tuner {recipe.tuner.name} has none",
-        fix="reference: model",
     )
 
 

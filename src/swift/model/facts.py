@@ -37,6 +37,8 @@ class ModelFacts(Value):
     """The type most weights are stored in: float32, bfloat16, float16, float64."""
 
     layers: int
+    """Repeated blocks."""
+
     hidden: int
     """Width of the residual stream."""
 
@@ -44,6 +46,8 @@ class ModelFacts(Value):
     """Rows of the output head."""
 
     heads: int
+    """Attention heads."""
+
     kv_heads: int
     """Key/value heads: what tensor parallelism splits attention by."""
 

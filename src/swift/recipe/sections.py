@@ -63,9 +63,6 @@ class Data(Value):
     validation: Annotated[float, Field(ge=0, lt=1)] | Annotated[str, Field(min_length=1)] = 0.0
     """Rows held out for validation: a share in [0, 1), or the name or path of a data set."""
 
-    workers: int = Field(default=0, ge=0)
-    """Processes that prepare rows beside the training. 0: prepared in the training process."""
-
 
 class Train(Value):
     """The loop: how long, how fast, how much at once, and when to save."""

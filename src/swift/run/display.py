@@ -37,7 +37,7 @@ class Display:
             self.line(f"validation after step {event['step']}: {values}")
         elif kind == "save":
             self.line(f"saved {event['folder']}")
-        elif kind in ("note", "warning"):
+        elif kind in ("note", "warning", "data"):
             self.line(f"{kind}: {event['text']}")
 
     def line(self, text: str) -> None:

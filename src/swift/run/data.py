@@ -1,0 +1,227 @@
+"""A plan's rows as tokens, and as the batches of each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from swift.checkpoint import read_card
+from swift.chat.template import Template
+from swift.chat.template import load as load_template
+from swift.chat.tokenize import Tokenizer
+from swift.core.errors import DataError, PlanError, Problem
+from swift.dataset.batches import Schedule
+from swift.dataset.encode import Encoded, Report, encode
+from swift.dataset.formats import to_samples
+from swift.dataset.sources import find, rows
+from swift.seam.collate import collate
+from swift.seam.types import Batch
+
+if TYPE_CHECKING:
+    from swift.chat.message import Sample
+    from swift.parallel import Placement
+    from swift.plan import Plan
+    from swift.recipe import Dataset
+
+Event = Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Rows as tokens, and what they were made with."""
+
+    train: Encoded
+    validation: Encoded | None
+    fingerprint: str
+    """Digest of the training tokens, in order."""
+
+    template: str
+    """Fingerprint of the chat template; "" where none was used."""
+
+    pad_id: int
+
+
+def prepare(plan: Plan, event: Event) -> Prepared:
+    """Return the plan's rows as tokens; what did not come through is an event.
+
+    Raises:
+        DataError: A file, a row or the template is wrong, or nothing is left to train on.
+    """
+    recipe = plan.recipe
+    folder = Path(plan.model.folder)
+    tokenizer = Tokenizer.load(folder)
+    template = _template(plan, folder)
+    everything = _encoded(plan, recipe.dataset, "train", template, tokenizer, event)
+    held = recipe.data.validation
+    validation: Encoded | None = None
+    if isinstance(held, str):
+        from swift.recipe import Dataset
+
+        named = (Dataset(name=held),)
+        validation = _encoded(plan, named, "validation", template, tokenizer, event)
+    elif held:
+        everything, validation = _split(everything, held, recipe.train.seed)
+    return Prepared(
+        train=everything,
+        validation=validation,
+        fingerprint=everything.fingerprint(),
+        template=template.fingerprint if template else "",
+        pad_id=tokenizer.pad_id,
+    )
+
+
+def _template(plan: Plan, folder: Path) -> Template | None:
+    if plan.recipe.task == "text":
+        return None
+    named = plan.recipe.model.template
+    if named == "auto":
+        return load_template(folder)
+    path = Path(named).expanduser()
+    if not path.is_file():
+        raise DataError(
+            Problem(
+                where="model.template", what=f"there is no file {path}", fix="template: auto"
+            )
+        )
+    return load_template(folder, path)
+
+
+def _encoded(
+    plan: Plan,
+    named: tuple[Dataset, ...],
+    split: str,
+    template: Template | None,
+    tokenizer: Tokenizer,
+    event: Event,
+) -> Encoded:
+    recipe, report = plan.recipe, Report()
+    most = recipe.data.max_length
+    if plan.model.context:
+        most = min(most, plan.model.context)
+    pairs = len(recipe.method.sides) == 2
+    made = encode(
+        _samples(named, split, recipe.train.seed, pairs, report),
+        template,
+        tokenizer,
+        pairs=pairs,
+        supervise="all" if recipe.task == "text" else recipe.method.supervise,
+        max_length=most,
+        on_long=recipe.data.on_long,
+        report=report,
+    )
+    event("data", split=split, text=report.describe(), **report.as_dict())
+    return made
+
+
+def _samples(
+    named: tuple[Dataset, ...], split: str, seed: int, pairs: bool, report: Report
+) -> Iterator[Sample]:
+    for dataset in named:
+        source = find(dataset.name)
+
+        def counted(source: Any = source) -> Iterator[Any]:
+            for raw in rows(source, split=split, seed=seed):
+                report.rows += 1
+                yield raw
+
+        yield from to_samples(
+            counted(),
+            format=dataset.format,
+            columns=dataset.columns,
+            pairs=pairs,
+            on_reject=report.note,
+        )
+
+
+def _split(everything: Encoded, share: float, seed: int) -> tuple[Encoded, Encoded]:
+    """Hold out a drawn share, at least one sample; the same ones for the same seed."""
+    held = max(1, round(share * len(everything)))
+    if held >= len(everything):
+        raise DataError(
+            Problem(
+                where="data.validation",
+                what=f"a share of {share} of {len(everything)} samples leaves none to train on",
+                fix="give more rows, or validation: 0",
+            )
+        )
+    order = np.random.Generator(np.random.PCG64([seed, 1 << 32])).permutation(len(everything))
+    return everything.take(sorted(order[held:])), everything.take(sorted(order[:held]))
+
+
+class RunFeed:
+    """The Feed of a plan on this rank."""
+
+    def __init__(self, plan: Plan, prepared: Prepared, placement: Placement) -> None:
+        options, sizes = plan.recipe.train, plan.sizes
+        self._prepared, self._placement = prepared, placement
+        self._micro = sizes.micro
+        self._schedule = Schedule(
+            lengths=prepared.train.lengths,
+            batch_size=sizes.batch,
+            micro_batch_size=sizes.micro,
+            data_world=placement.data_world,
+            seed=options.seed,
+            shuffle=plan.recipe.data.shuffle,
+            bucket=plan.recipe.data.bucket,
+            epochs=options.epochs,
+            max_steps=options.max_steps,
+        )
+        self.total = self._schedule.total_steps
+        self._validation = self._validate()
+
+    def step(self, number: int) -> list[Batch]:
+        """Return this rank's micro-batches of a step."""
+        mine = self._schedule.step(number)[self._placement.data_rank]
+        return [collate(self._prepared.train, items, self._prepared.pad_id) for items in mine]
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Return (samples, tokens) of a step, over all ranks."""
+        samples = self._schedule.samples(number)
+        return len(samples), int(self._schedule.lengths[samples].sum())
+
+    def epoch(self, number: int) -> float:
+        """Return the passes over the data done after a step."""
+        return self._schedule.epoch(number)
+
+    def validation(self) -> list[list[Batch]]:
+        """Return this rank's validation batches, longest first."""
+        return self._validation
+
+    def _validate(self) -> list[list[Batch]]:
+        held = self._prepared.validation
+        if held is None:
+            return []
+        order = np.argsort(-held.lengths, kind="stable").tolist()
+        world, rank = self._placement.data_world, self._placement.data_rank
+        cut = [order[i : i + self._micro] for i in range(0, len(order), self._micro)]
+        cut += [[] for _ in range(math.ceil(len(cut) / world) * world - len(cut))]
+        return [[collate(held, items, self._prepared.pad_id)] for items in cut[rank::world]]
+
+    def check_resume(self, checkpoint: Path, prepared: Prepared) -> int:
+        """Return the steps done at `checkpoint`.
+
+        Raises:
+            PlanError: Data or template are not what the checkpoint was trained on.
+        """
+        card = read_card(checkpoint)
+        problems = [
+            Problem(
+                where=str(checkpoint),
+                what=f"the {what} changed since this checkpoint ({before} is now {now})",
+                fix="bring back what it was, or start a new run",
+            )
+            for what, before, now in (
+                ("data", card.data, prepared.fingerprint),
+                ("chat template", card.template, prepared.template),
+                ("number of steps", card.total_steps, self.total),
+            )
+            if before != now
+        ]
+        if problems:
+            raise PlanError(problems)
+        return card.step
