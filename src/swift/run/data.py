@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swift.checkpoint import read_card
 from swift.chat.template import Template
 from swift.chat.template import load as load_template
 from swift.chat.tokenize import Tokenizer
+from swift.checkpoint import read_card
 from swift.core.errors import DataError, PlanError, Problem
 from swift.dataset.batches import Schedule
 from swift.dataset.encode import Encoded, Report, encode
 from swift.dataset.formats import to_samples
-from swift.dataset.sources import find, rows
+from swift.dataset.sources import Raw, find, rows
+from swift.recipe import Dataset
+from swift.run.given import NOTHING, Given
 from swift.seam.collate import collate
 from swift.seam.types import Batch
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from swift.chat.message import Sample
     from swift.parallel import Placement
     from swift.plan import Plan
-    from swift.recipe import Dataset
 
 Event = Callable[..., Any]
 
@@ -46,7 +47,7 @@ class Prepared:
     pad_id: int
 
 
-def prepare(plan: Plan, event: Event) -> Prepared:
+def prepare(plan: Plan, event: Event, given: Given = NOTHING) -> Prepared:
     """Return the plan's rows as tokens; what did not come through is an event.
 
     Raises:
@@ -56,14 +57,17 @@ def prepare(plan: Plan, event: Event) -> Prepared:
     folder = Path(plan.model.folder)
     tokenizer = Tokenizer.load(folder)
     template = _template(plan, folder)
-    everything = _encoded(plan, recipe.dataset, "train", template, tokenizer, event)
+
+    def encoded(split: str, parts: Iterable[_Part]) -> Encoded:
+        return _encoded(plan, parts, split, template, tokenizer, event)
+
+    everything = encoded("train", _parts(plan, recipe.dataset, "train", given.rows))
     held = recipe.data.validation
     validation: Encoded | None = None
-    if isinstance(held, str):
-        from swift.recipe import Dataset
-
-        named = (Dataset(name=held),)
-        validation = _encoded(plan, named, "validation", template, tokenizer, event)
+    if isinstance(held, str) or given.validation is not None:
+        named = (Dataset(name=str(held)),)
+        parts = _parts(plan, named, "validation", given.validation)
+        validation = encoded("validation", parts)
     elif held:
         everything, validation = _split(everything, held, recipe.train.seed)
     return Prepared(
@@ -84,16 +88,14 @@ def _template(plan: Plan, folder: Path) -> Template | None:
     path = Path(named).expanduser()
     if not path.is_file():
         raise DataError(
-            Problem(
-                where="model.template", what=f"there is no file {path}", fix="template: auto"
-            )
+            Problem(where="model.template", what=f"there is no file {path}", fix="template: auto")
         )
     return load_template(folder, path)
 
 
 def _encoded(
     plan: Plan,
-    named: tuple[Dataset, ...],
+    parts: Iterable[_Part],
     split: str,
     template: Template | None,
     tokenizer: Tokenizer,
@@ -105,7 +107,7 @@ def _encoded(
         most = min(most, plan.model.context)
     pairs = len(recipe.method.sides) == 2
     made = encode(
-        _samples(named, split, recipe.train.seed, pairs, report),
+        _samples(parts, pairs, report),
         template,
         tokenizer,
         pairs=pairs,
@@ -118,19 +120,34 @@ def _encoded(
     return made
 
 
-def _samples(
-    named: tuple[Dataset, ...], split: str, seed: int, pairs: bool, report: Report
-) -> Iterator[Sample]:
+_Part = tuple[Dataset, Iterator[Raw]]
+"""How rows are to be understood, and the rows."""
+
+
+def _parts(
+    plan: Plan,
+    named: tuple[Dataset, ...],
+    split: str,
+    live: Iterable[Mapping[str, Any]] | None,
+) -> Iterator[_Part]:
+    """Yield the rows of each named data set, or those that were brought along."""
+    if live is not None:
+        raws = (Raw(row=dict(row), origin=f"row {i}") for i, row in enumerate(live, 1))
+        yield Dataset(name="rows"), raws
+        return
     for dataset in named:
-        source = find(dataset.name)
+        yield dataset, rows(find(dataset.name), split=split, seed=plan.recipe.train.seed)
 
-        def counted(source: Any = source) -> Iterator[Any]:
-            for raw in rows(source, split=split, seed=seed):
-                report.rows += 1
-                yield raw
 
+def _samples(parts: Iterable[_Part], pairs: bool, report: Report) -> Iterator[Sample]:
+    def counted(raws: Iterator[Raw]) -> Iterator[Raw]:
+        for raw in raws:
+            report.rows += 1
+            yield raw
+
+    for dataset, raws in parts:
         yield from to_samples(
-            counted(),
+            counted(raws),
             format=dataset.format,
             columns=dataset.columns,
             pairs=pairs,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ModelSource:
-    """Opens a model folder slice by slice.
+    """Opens a model folder slice by slice, or takes live models.
 
     Frozen weights are kept in `dtype`; trained ones in float32 (float64 for float64), so that
     small updates are not rounded away.
@@ -35,33 +36,49 @@ class ModelSource:
         attention: str = "sdpa",
         seed: int = 0,
         gradient_checkpointing: bool = False,
+        live: Mapping[str, nn.Module] | None = None,
     ) -> None:
         self._facts, self._tuner, self._attention, self._seed = facts, tuner, attention, seed
         self._frozen = getattr(torch, dtype)
         self._trained = torch.float64 if dtype == "float64" else torch.float32
         self._recompute = gradient_checkpointing
+        self._live = dict(live or {})
         self._weights: Weights | None = None
 
     def build(self, role: str) -> LogProbs:
         """Return the skeleton; the policy has the tuner attached, another role is the base."""
-        model = skeleton(self._facts, self._attention)
-        names = [name for name, _ in model.named_parameters()]
-        self._weights = self._weights or open_weights(self._facts, names)
+        model = self._bare(role)
         if role != "policy":
             return LogProbs(model.requires_grad_(False))
         if self._recompute:
             model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
             model.enable_input_require_grads()  # type: ignore[operator]
-        return LogProbs(self._tuner.attach(model))
+        adapted = hasattr(model, "peft_config")
+        return LogProbs(model if adapted else self._tuner.attach(model))
+
+    def _bare(self, role: str) -> nn.Module:
+        """Return the live model of a role, or the skeleton of the folder's.
+
+        A frozen role that nobody brought is, beside a live policy, a copy of that policy; roles
+        are placed before the first step.
+        """
+        if role in self._live:
+            return self._live[role]
+        if "policy" in self._live:
+            return copy.deepcopy(self._live["policy"])
+        model = skeleton(self._facts, self._attention)
+        names = [name for name, _ in model.named_parameters()]
+        self._weights = self._weights or open_weights(self._facts, names)
+        return model
 
     def value(self, name: str, like: Tensor, part: Sequence[slice] | None) -> Tensor:
         """Return (part of) an added weight's first value, or of a weight on disk."""
-        assert self._weights is not None, "build comes first"
         dtype = self._trained if like.requires_grad else self._frozen
         added = self._tuner.initial(name, like, self._random(name))
         if added is not None:
             whole = added if part is None else added[tuple(part)]
             return whole.to(dtype)
+        assert self._weights is not None, "build comes first"
         stored = self._weights.read(self.canonical(name), part)
         # A read weight may be the file's own memory: whoever trains it wants its own copy.
         return stored.to(dtype, copy=like.requires_grad)

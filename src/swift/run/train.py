@@ -14,6 +14,7 @@ from swift.core.events import Events
 from swift.parallel import Placement, Site, strategies
 from swift.run.data import Prepared, RunFeed, prepare
 from swift.run.folder import check_space
+from swift.run.given import NOTHING, Given
 from swift.run.loop import Job, run
 from swift.run.save import restore, save, size_of
 from swift.run.schedule import rate
@@ -32,6 +33,7 @@ def train(
     ranks: Ranks,
     resume: Path | None,
     show: Callable[[dict[str, Any]], None],
+    given: Given = NOTHING,
 ) -> Path:
     """Carry out `plan` in `folder`; return the last checkpoint.
 
@@ -41,6 +43,7 @@ def train(
         ranks: This process among those of the run.
         resume: A checkpoint of this run to go on from.
         show: Is given each event as it is written (rank 0).
+        given: Live objects instead of the plan's files.
 
     Raises:
         Interrupted: A signal asked for the end; a checkpoint holds what was done.
@@ -54,8 +57,8 @@ def train(
 
     with Signals() as signals:
         _seed(plan.recipe.train.seed, ranks.rank, plan)
-        prepared = prepare(plan, event)
-        policy, frozen = place(plan, ranks)
+        prepared = prepare(plan, event, given)
+        policy, frozen = place(plan, ranks, given)
         feed = RunFeed(plan, prepared, policy)
         check_space(folder, size_of(policy, plan.recipe.tuner.adapters), plan.recipe.train.keep)
         start = _begin(plan, prepared, policy, feed, resume, ranks, event)
@@ -84,7 +87,9 @@ def train(
     return folder / f"checkpoint-{feed.total}"
 
 
-def place(plan: Plan, ranks: Ranks) -> tuple[Placement, dict[str, Placement]]:
+def place(
+    plan: Plan, ranks: Ranks, given: Given = NOTHING
+) -> tuple[Placement, dict[str, Placement]]:
     """Return the trained model in its place, and the frozen ones that the method asks for."""
     recipe = plan.recipe
     device = f"cuda:{ranks.local_rank}" if plan.device == "cuda" else plan.device
@@ -97,6 +102,7 @@ def place(plan: Plan, ranks: Ranks) -> tuple[Placement, dict[str, Placement]]:
         attention=plan.attention,
         seed=recipe.train.seed,
         gradient_checkpointing=plan.gradient_checkpointing,
+        live=given.models,
     )
     rate = plan.learning_rate
     policy = strategy.place(source, "policy", recipe.optimizer, rate, site)
