@@ -94,12 +94,14 @@ def test_value_and_gradient_equal_the_plain_computation(
         assert far(a, b) < limit
 
 
-def test_a_head_too_large_to_keep_gives_the_same_gradient() -> None:
+@pytest.mark.parametrize("post", [Post(), Post(mul=0.25), Post(columns=50)])
+def test_a_head_too_large_to_keep_gives_the_same_gradient(post: Post) -> None:
     data = case()
     wanted = [data["h"].requires_grad_(), data["weight"].requires_grad_()]
 
     def grads(chunk_bytes: int) -> tuple[Tensor, ...]:
-        logp_N, _ = head_logp(data["h"], data["weight"], data["labels"], chunk_bytes=chunk_bytes)
+        args = data["h"], data["weight"], data["labels"]
+        logp_N, _ = head_logp(*args, post=post, chunk_bytes=chunk_bytes)
         return torch.autograd.grad(loss_of(logp_N, None), wanted)
 
     for a, b in zip(grads(3 * V * 8), grads(2**30), strict=True):
@@ -244,9 +246,11 @@ def _rank(rank: int, store: str, cut: int, post: Post, trains: bool) -> None:
         for a, b in zip(share[1:], wanted[1:], strict=True):
             assert a.grad is not None
             assert float((a.grad - b[mine]).abs().max()) < 1e-12 * float(b.abs().max())
+    dist.barrier()
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trains", [False, True])
 @pytest.mark.parametrize(("cut", "post"), [(30, Post()), (40, POSTS[4]), (55, POSTS[3])])
 def test_a_vocabulary_split_over_two_processes_equals_one(
@@ -270,3 +274,18 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 def test_a_large_vocabulary_stays_under_half_a_gigabyte() -> None:
     done = subprocess.run([sys.executable, "-c", PEAK], check=True, capture_output=True, text=True)
     assert float(done.stdout) < 300  # MiB; all logits once would be 1187
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trains", [False, True])
+def test_at_full_size_the_gradient_equals_the_plain_one(trains: bool) -> None:
+    torch.manual_seed(0)
+    n, width, columns = 512, 896, 151_936
+    weight_VH = torch.randn(columns, width).mul_(width**-0.5).requires_grad_(trains)
+    h_NH, labels_N = torch.randn(n, width, requires_grad=True), torch.randint(columns, (n,))
+    wanted = [h_NH, weight_VH] if trains else [h_NH]
+    mine = loss_of(*head_logp(h_NH, weight_VH, labels_N))
+    got = torch.autograd.grad(mine, wanted)
+    theirs = loss_of(plain(h_NH, weight_VH, labels_N, None, Post())[0], None)
+    want = torch.autograd.grad(theirs, wanted)
+    assert all(far(a, b) < 1e-5 for a, b in zip(got, want, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -382,9 +383,18 @@ def _row_loss(out: Outputs) -> Tensor:
     return out.logp_N.sigmoid().sum() + out.entropy_N.square().sum() * 0.1
 
 
-def _engine(rank: int, store: str, kind: str, tied: bool, lora: str) -> None:
+def _rank(rank: int, store: str, kind: str, tied: bool, lora: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    _engine(rank, kind, tied, lora)
+    # A group that FSDP2's cycles keep until the interpreter ends aborts it now and then (torch
+    # 2.13, gloo: "terminate called without an active exception"), after all is done.
+    gc.collect()
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _engine(rank: int, kind: str, tied: bool, lora: str) -> None:
     model, twin = build("qwen3", tied=tied), build("qwen3", tied=tied)
     if lora:
         targets = ["q_proj", "lm_head"] if lora == "head" else ["q_proj"]
@@ -405,7 +415,6 @@ def _engine(rank: int, store: str, kind: str, tied: bool, lora: str) -> None:
             fully_shard(unit, mesh=mesh)
         fully_shard(module, mesh=mesh)
     _compare(module, model, kind, twin, rank)
-    dist.destroy_process_group()
 
 
 def _split_head(model: Any, mesh: Any) -> None:
@@ -415,6 +424,7 @@ def _split_head(model: Any, mesh: Any) -> None:
     head.weight = nn.Parameter(cut, requires_grad=head.weight.requires_grad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "tied", "lora"),
     [
@@ -433,4 +443,4 @@ def _split_head(model: Any, mesh: Any) -> None:
     ],
 )
 def test_two_processes_equal_one(tmp_path: Path, kind: str, tied: bool, lora: str) -> None:
-    spawn(_engine, (str(tmp_path / "store"), kind, tied, lora), nprocs=2)  # type: ignore[no-untyped-call]
+    spawn(_rank, (str(tmp_path / "store"), kind, tied, lora), nprocs=2)  # type: ignore[no-untyped-call]
