@@ -1,0 +1,33 @@
+"""Data sets made by a program: the embedded model's text and its task. Pure functions of a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def samples(name: str, split: str, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the generated data set `name` ("orders", "text").
+
+    Args:
+        name: Which one.
+        split: "train", "validation", or one of the task's held-out kinds.
+        seed: Draws the rows; the same seed gives the same rows on every machine.
+
+    Raises:
+        KeyError: There is no such data set or split.
+    """
+    from swift.dataset.generated import orders, text
+
+    makers = {"orders": orders.rows, "text": text.rows}
+    return makers[name](split, seed)
+
+
+def turn(ask: str, answer: str) -> dict[str, Any]:
+    """Return a row: one question and its answer."""
+    return {
+        "messages": [
+            {"role": "user", "content": ask},
+            {"role": "assistant", "content": answer},
+        ]
+    }
