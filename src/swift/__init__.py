@@ -7,7 +7,8 @@ Layers, each importing only from those below it (checked by `make imports`):
     plan                           Recipe + facts + world -> Plan
     checkpoint                     a folder that knows where it comes from
     recipe                         what the user said
-    method | parallel | optimizer  the loss | the placement | the update
+    method | parallel              the loss | the placement
+    optimizer                      the update
     tuner                          which weights are trained
     seam                           Batch, Outputs, Terms: what crosses between them
     model | dataset                weights and facts | rows to Samples to ids
