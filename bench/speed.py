@@ -54,7 +54,9 @@ def floor_run(floor: Path, model: Path, data: Path) -> Done:
 def our_run(model: Path, data: Path, *options: str) -> Done:
     folder = Path(tempfile.mkdtemp()) / "run"
     words = [sys.executable, "-m", "swift", "sft", "--model", str(model), "--dataset", str(data)]
-    words += ["--output_dir", str(folder), "--train.epochs", "1", "--batch_size", str(BATCH)]
+    words += ["--output_dir", str(folder), "--batch_size", str(BATCH)]
+    if "--max_steps" not in options:
+        words += ["--epochs", "1"]
     words += ["--micro_batch_size", str(BATCH), "--learning_rate", "1e-4", "--save_every", "0"]
     words += ["--tuner", "{name: lora, rank: 8, alpha: 32}", "--schedule", "constant"]
     _, _, peak = run([*words, "--warmup", "0", *options])
