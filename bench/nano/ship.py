@@ -1,6 +1,6 @@
 """Takes the last checkpoint of the pre-training run into the package, in half precision.
 
-    python bench/nano/ship.py RUN
+python bench/nano/ship.py RUN
 """
 
 from __future__ import annotations

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+REASONING = ("reasoning_content", "thinking", "reasoning")
+"""What data sets call the words before an answer, the standard name first."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
@@ -21,8 +24,13 @@ class Message:
     """Whether an assistant turn is trained; None: as the method says."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the mapping that Jinja templates expect."""
-        return {"role": self.role, "content": self.content, **self.more}
+        """Return the mapping that Jinja templates expect.
+
+        Reasoning goes by three names; templates read `reasoning_content`, gpt-oss `thinking`.
+        """
+        reasoning = next((self.more[n] for n in REASONING if self.more.get(n) is not None), None)
+        named = {} if reasoning is None else dict.fromkeys(REASONING[:2], reasoning)
+        return {"role": self.role, "content": self.content, **self.more, **named}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,18 +1,26 @@
-"""The model's own chat template: text for the model, and what the assistant must say in it."""
+"""The model's own chat template: text for the model, and what the assistant says in it."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from os.path import commonprefix
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from swift.chat.message import Message
 from swift.core.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    from swift.chat._traced import Trace
+
+_THINKING = "<think"
+"""A thinking tag is the assistant's word even where the generation prompt says it beforehand."""
 
 
 class Spanned(NamedTuple):
@@ -31,24 +39,11 @@ class Template:
     tokens: Mapping[str, str]
     """bos_token, eos_token, ...: what the template may name."""
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Return a digest of the template and its tokens."""
         text = json.dumps([self.source, dict(self.tokens)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    @cached_property
-    def _compiled(self) -> Any:
-        from jinja2.ext import loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-        world = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-        )
-        world.filters["tojson"] = _tojson
-        world.globals["raise_exception"] = _raise
-        world.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
-        return world.from_string(self.source)
 
     def render(
         self,
@@ -62,48 +57,125 @@ class Template:
         Raises:
             DataError: The template refuses the conversation.
         """
-        from jinja2 import TemplateError
+        from swift.chat._traced import DONE, SAID
 
-        try:
-            text: str = self._compiled.render(
-                messages=[m.as_dict() for m in messages],
-                tools=list(tools) or None,
-                add_generation_prompt=generation_prompt,
-                **self.tokens,
-                **more,
-            )
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
-            raise DataError(Problem(what=f"the chat template refuses it: {error}")) from error
-        return text
+        said = [m.as_dict() for m in messages]
+        text = self._run(self._plain, said, tools, generation_prompt, **more)
+        return text.replace(SAID, "").replace(DONE, "")
 
     def spans(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
     ) -> Spanned:
         """Return the text, and where the assistant speaks in it.
 
+        A template with `{% generation %}` marks says so itself. Of any other it is what the
+        template writes while its loop is at an assistant's message, up to the end of the turn,
+        without the header that the generation prompt gives the model at inference.
+
         Raises:
             DataError: The template refuses, or a turn cannot be found.
         """
-        text = self.render(messages, tools)
-        found = [
-            self._span(text, messages, i, tools)
-            for i, m in enumerate(messages)
-            if m.role == "assistant"
-        ]
-        return Spanned(text, tuple(found))
+        from swift.chat._traced import Numbered, read
 
-    def _span(
+        said = []
+        for number, message in enumerate(messages):
+            numbered = Numbered(message.as_dict())
+            numbered.number = number
+            said.append(numbered)
+        trace = read(self._run(self._marked, said, tools, False))
+        self._check(trace, messages, tools)
+        if trace.said or "generation %}" in self.source:
+            return Spanned(trace.text, tuple(trace.said))
+        spans = [
+            self._without_header(trace, begin, end)
+            for number, begin, end in trace.turns
+            if messages[number].role == "assistant"
+        ]
+        self._found_all(trace, messages)
+        if messages and messages[-1].role == "assistant" and spans:
+            spans[-1] = (spans[-1][0], len(trace.text))  # an end of text after the loop
+        return Spanned(trace.text, tuple(s for s in spans if s[0] < s[1]))
+
+    # --- how ---------------------------------------------------------------------------------
+
+    @cached_property
+    def _plain(self) -> Any:
+        return _compiled(self.source, marking=False)
+
+    @cached_property
+    def _marked(self) -> Any:
+        return _compiled(self.source, marking=True)
+
+    @cached_property
+    def _header(self) -> str:
+        """What the generation prompt adds."""
+        from swift.chat._traced import Numbered, read
+
+        asked = Numbered(role="user", content="x")
+        asked.number = 0
+        trace = read(self._run(self._marked, [asked], (), True))
+        return trace.text[trace.turns[-1][2] :].partition(_THINKING)[0] if trace.turns else ""
+
+    @cached_property
+    def _checked(self) -> set[tuple[str, ...]]:
+        return set()
+
+    def _run(
         self,
-        text: str,
-        messages: Sequence[Message],
-        turn: int,
+        template: Any,
+        messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]],
-    ) -> tuple[int, int]:
-        before = self.render(messages[:turn], tools, generation_prompt=True)
-        after = self.render(messages[: turn + 1], tools)
-        if not text.startswith(before) or not text.startswith(after.rstrip()):
-            raise DataError(Problem(what=f"turn {turn + 1} of the assistant cannot be found"))
-        return len(before), len(after.rstrip())
+        generation_prompt: bool,
+        **more: Any,
+    ) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            text: str = template.render(
+                messages=messages,
+                tools=list(tools) or None,
+                documents=None,
+                add_generation_prompt=generation_prompt,
+                **self.tokens,
+                **more,
+            )
+        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+            raise DataError(Problem(what=f"the chat template refuses it: {error}")) from error
+        return text
+
+    def _without_header(self, trace: Trace, begin: int, end: int) -> tuple[int, int]:
+        """Cut the header off a turn: at the last beginning of a piece in it, or at its end.
+
+        A generation prompt that stops within a header (a bare role, to be followed by a channel or
+        a receiver) leaves headers to the model: then they are trained.
+        """
+        header = self._header
+        if header[-1:].isalnum():
+            return begin, end
+        shared = len(commonprefix([header, trace.text[begin:end]]))
+        last = trace.pieces[bisect_right(trace.pieces, begin + shared) - 1]
+        if last > begin:
+            return last, end
+        return (begin + shared if shared == len(header) else begin), end
+
+    def _found_all(self, trace: Trace, messages: Sequence[Message]) -> None:
+        found = {number for number, _, _ in trace.turns}
+        for number, message in enumerate(messages):
+            if message.role == "assistant" and number not in found:
+                raise DataError(
+                    Problem(what=f"the chat template leaves out message {number + 1}, an answer")
+                )
+
+    def _check(
+        self, trace: Trace, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Compare with the plain rendering, once for each order of roles."""
+        roles = (*(m.role for m in messages), str(bool(tools)))
+        if roles in self._checked:
+            return
+        if trace.text != self.render(messages, tools):
+            raise DataError(Problem(what="the chat template cannot be followed turn by turn"))
+        self._checked.add(roles)
 
 
 def load(folder: Path, file: Path | None = None) -> Template:
@@ -132,9 +204,22 @@ def load(folder: Path, file: Path | None = None) -> Template:
     return Template(source, tokens)
 
 
-def with_tokens(template: Template, tokens: Mapping[str, str]) -> Template:
-    """Return `template` with other special tokens."""
-    return replace(template, tokens=tokens)
+def _compiled(source: str, *, marking: bool) -> Any:
+    from jinja2 import TemplateSyntaxError
+
+    from swift.chat._traced import World
+
+    world = World()
+    world.marking = marking
+    world.filters["tojson"] = _tojson
+    world.globals["raise_exception"] = _raise
+    world.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    try:
+        return world.from_string(source)
+    except TemplateSyntaxError as error:
+        raise DataError(
+            Problem(where=f"chat template, line {error.lineno}", what=f"not Jinja: {error.message}")
+        ) from error
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -145,8 +230,16 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _tojson(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def _raise(message: str) -> NoReturn:

@@ -86,9 +86,7 @@ def rows(source: Source, *, split: str = "train", seed: int = 42) -> Iterator[Ra
         yield from found
         return
     everything = list(found)
-    picked = random.Random(seed).sample(
-        range(len(everything)), min(source.take, len(everything))
-    )
+    picked = random.Random(seed).sample(range(len(everything)), min(source.take, len(everything)))
     for i in sorted(picked):
         yield everything[i]
 
@@ -134,4 +132,6 @@ def _lines(path: Path) -> Iterator[Raw]:
             except ValueError:
                 row = None
             good = isinstance(row, dict)
-            yield Raw(row=row if good else None, origin=origin, trouble="" if good else "broken-line")
+            yield Raw(
+                row=row if good else None, origin=origin, trouble="" if good else "broken-line"
+            )

@@ -20,14 +20,38 @@ TRAIN_ROWS, HELD_ROWS = 3000, 200
 
 _KNOWN = {
     "en": (
-        "lamp chair table kettle basket blanket mirror candle bottle pillow shelf carpet".split(),
-        "red blue green yellow white black purple orange".split(),
-        "Paris London Berlin Madrid Vienna Dublin Oslo Lisbon Athens Prague".split(),
+        [
+            "lamp",
+            "chair",
+            "table",
+            "kettle",
+            "basket",
+            "blanket",
+            "mirror",
+            "candle",
+            "bottle",
+            "pillow",
+            "shelf",
+            "carpet",
+        ],
+        ["red", "blue", "green", "yellow", "white", "black", "purple", "orange"],
+        [
+            "Paris",
+            "London",
+            "Berlin",
+            "Madrid",
+            "Vienna",
+            "Dublin",
+            "Oslo",
+            "Lisbon",
+            "Athens",
+            "Prague",
+        ],
     ),
     "zh": (
-        "台灯 椅子 桌子 水壶 篮子 毛毯 镜子 蜡烛 枕头 书架".split(),
-        "红色 蓝色 绿色 黄色 白色 黑色 紫色 橙色".split(),
-        "北京 上海 广州 成都 南京 武汉 西安 青岛 长沙 天津".split(),
+        ["台灯", "椅子", "桌子", "水壶", "篮子", "毛毯", "镜子", "蜡烛", "枕头", "书架"],
+        ["红色", "蓝色", "绿色", "黄色", "白色", "黑色", "紫色", "橙色"],
+        ["北京", "上海", "广州", "成都", "南京", "武汉", "西安", "青岛", "长沙", "天津"],
     ),
 }
 _FORMS = {

@@ -77,7 +77,9 @@ def _repeat(draw: Random) -> dict[str, Any]:
 def _copy(draw: Random) -> dict[str, Any]:
     zh = draw.random() < 0.5
     values = [_value(draw, zh) for _ in range(draw.randint(2, 5))]
-    said = draw.choice((", ", " | ", "; ", " / ") if not zh else ("，", "、", "；", " ")).join(values)
+    said = draw.choice((", ", " | ", "; ", " / ") if not zh else ("，", "、", "；", " ")).join(
+        values
+    )
     if draw.random() < 0.5:
         return turn(said, json.dumps(values, ensure_ascii=False))
     return turn(said, "\n".join(values))
@@ -120,7 +122,9 @@ def _extract(draw: Random) -> dict[str, Any]:
         if "{W}" in form:
             found[key] = str(found[key]).capitalize()
         said.append(form.format(w=found[key], W=found[key], n=found[key]))
-    gap, end = draw.choice((("，", "。"), ("；", "。")) if zh else ((", ", "."), (". ", "."), ("; ", "")))
+    gap, end = draw.choice(
+        (("，", "。"), ("；", "。")) if zh else ((", ", "."), (". ", "."), ("; ", ""))
+    )
     text = gap.join(said)
     text = text[0].upper() + text[1:] + end
     if draw.random() < 0.7:

@@ -9,9 +9,70 @@ from random import Random
 
 from swift.dataset.generated.held_out import WORDS
 
-_STARTS = "b bl br c ch cl d dr f fl g gl gr h j k kl l m n p pl pr qu r s sh sk sl st t th tr v w z".split()
-_VOWELS = "a e i o u ai ea ee ie oa oo ou".split()
-_ENDS = "b ck d f g l ll m n nd ng nt p r rd rk rn s ss st t th x".split()
+_STARTS = [
+    "b",
+    "bl",
+    "br",
+    "c",
+    "ch",
+    "cl",
+    "d",
+    "dr",
+    "f",
+    "fl",
+    "g",
+    "gl",
+    "gr",
+    "h",
+    "j",
+    "k",
+    "kl",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pl",
+    "pr",
+    "qu",
+    "r",
+    "s",
+    "sh",
+    "sk",
+    "sl",
+    "st",
+    "t",
+    "th",
+    "tr",
+    "v",
+    "w",
+    "z",
+]
+_VOWELS = ["a", "e", "i", "o", "u", "ai", "ea", "ee", "ie", "oa", "oo", "ou"]
+_ENDS = [
+    "b",
+    "ck",
+    "d",
+    "f",
+    "g",
+    "l",
+    "ll",
+    "m",
+    "n",
+    "nd",
+    "ng",
+    "nt",
+    "p",
+    "r",
+    "rd",
+    "rk",
+    "rn",
+    "s",
+    "ss",
+    "st",
+    "t",
+    "th",
+    "x",
+]
 
 HAN = (
     "山水火木石金土日月星云风雨雪雷电花草树林果叶根枝春夏秋冬东南西北中上下左右前后里"

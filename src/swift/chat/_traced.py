@@ -1,0 +1,178 @@
+"""Which message made which characters: a chat template that says so while it renders.
+
+The template's syntax tree gets invisible marks: one before each piece of output, and a pair around
+the body of every loop, which tell which message the loop is at. Taking the marks out gives the
+plain rendering; where they stood gives the pieces. Nothing is known of any family of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+if TYPE_CHECKING:
+    from jinja2.parser import Parser
+
+PIECE, OPEN, CLOSE, SAID, DONE = "\uf8e0", "\uf8e1", "\uf8e2", "\uf8e3", "\uf8e4"
+"""Private-use characters: a piece begins; a message's body begins (with its number), ends; a
+`{% generation %}` block begins, ends."""
+
+MARKS = frozenset((PIECE, OPEN, CLOSE, SAID, DONE))
+_BUFFERED = (nodes.Macro, nodes.AssignBlock, nodes.CallBlock, nodes.FilterBlock)
+
+
+class Generation(Extension):
+    """`{% generation %} … {% endgeneration %}`: the template's own word for what is trained."""
+
+    tags = {"generation"}  # noqa: RUF012 - jinja2's interface
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """Return the body between two marks."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return [_text(SAID, line), *body, _text(DONE, line)]
+
+
+class World(ImmutableSandboxedEnvironment):
+    """The sandbox chat templates run in, with transformers' settings."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+        )
+        self.marking = False
+        self.globals["_which"] = _which
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        tree = super()._parse(source, name, filename)
+        if self.marking:
+            _mark(tree)
+        return tree
+
+
+class Numbered(dict[str, Any]):
+    """A message that knows its place."""
+
+    number = -1
+
+
+def _which(item: Any, sign: str) -> str:
+    return f"{sign}{chr(0xF0000 + item.number)}" if isinstance(item, Numbered) else ""
+
+
+def _text(text: str, line: int) -> nodes.Output:
+    return nodes.Output([nodes.TemplateData(text, lineno=line)], lineno=line)
+
+
+def _mark(node: nodes.Node) -> None:
+    """Put marks into everything under `node` that writes straight into the result."""
+    for child in node.iter_child_nodes():
+        if not isinstance(child, _BUFFERED):
+            _mark(child)
+    if isinstance(node, nodes.Output):
+        first = nodes.TemplateData(PIECE, lineno=node.lineno)
+        node.nodes = [n for piece in node.nodes for n in (first, piece)]
+    if isinstance(node, nodes.For) and isinstance(node.target, nodes.Name):
+        if _counts(node):
+            for name in _after_assignments(node.body):
+                node.body.append(_call(name, CLOSE, node.lineno))
+        else:
+            begin, end = (_call(node.target.name, sign, node.lineno) for sign in (OPEN, CLOSE))
+            node.body = [begin, *node.body, end]
+
+
+def _counts(loop: nodes.For) -> bool:
+    """Whether a loop runs over numbers, `range(...)`: its messages are picked by assignment."""
+    call = loop.iter
+    return (
+        isinstance(call, nodes.Call)
+        and isinstance(call.node, nodes.Name)
+        and call.node.name == "range"
+    )
+
+
+def _after_assignments(body: list[nodes.Node]) -> list[str]:
+    """Put a mark after each `set name = …` of a counting loop; return the names."""
+    names: list[str] = []
+    for i in range(len(body) - 1, -1, -1):
+        node = body[i]
+        if isinstance(node, nodes.Assign) and isinstance(node.target, nodes.Name):
+            names.append(node.target.name)
+            body.insert(i + 1, _call(node.target.name, OPEN, node.lineno))
+        elif isinstance(node, nodes.If):
+            for branch in (node.body, node.else_, *(e.body for e in node.elif_)):
+                names += _after_assignments(branch)
+    return list(dict.fromkeys(names))
+
+
+def _call(name: str, sign: str, line: int) -> nodes.Output:
+    call = nodes.Call(
+        nodes.Name("_which", "load", lineno=line),
+        [nodes.Name(name, "load", lineno=line), nodes.Const(sign, lineno=line)],
+        [],
+        None,
+        None,
+        lineno=line,
+    )
+    return nodes.Output([call], lineno=line)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A rendering and where its parts begin and end, in characters."""
+
+    text: str
+    turns: Sequence[tuple[int, int, int]]
+    """(message, begin, end) of every loop body that wrote something."""
+
+    pieces: Sequence[int]
+    """Where pieces begin."""
+
+    said: Sequence[tuple[int, int]]
+    """What `{% generation %}` encloses."""
+
+
+def read(marked: str) -> Trace:
+    """Take the marks out of a rendering."""
+    text: list[str] = []
+    size, i = 0, 0
+    turns: list[tuple[int, int, int]] = []
+    pieces: list[int] = []
+    said: list[tuple[int, int]] = []
+    at: list[int] = []  # loops may stand in loops: an answer with its tools' results, say
+    opened = begun = begin = 0
+    while i < len(marked):
+        sign = marked[i]
+        if sign not in MARKS:
+            i += 1
+            continue
+        text.append(marked[begin:i])
+        size += i - begin
+        i += 1
+        if sign == PIECE:
+            pieces.append(size)
+        elif sign == SAID:
+            begun = size
+        elif sign == DONE:
+            said.append((begun, size))
+        else:
+            if at and size > opened:
+                turns.append((at[-1], opened, size))
+            number = ord(marked[i]) - 0xF0000
+            if sign == OPEN:
+                at.append(number)
+            elif number in at:
+                del at[at.index(number) :]
+            opened = size
+            i += 1
+        begin = i
+    text.append(marked[begin:])
+    size += len(marked) - begin
+    if at and size > opened:
+        turns.append((at[-1], opened, size))
+    return Trace("".join(text), turns, pieces, said)
