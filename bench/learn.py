@@ -138,9 +138,8 @@ def show(run: Path) -> None:
     rows = [row["messages"] for kind in KINDS for row in islice(samples("orders", kind, 7), 2)]
     asked = [[row[0]] for row in rows]
     print()
-    for turns, first, then in zip(
-        asked, answers(*before, asked), answers(*after, asked), strict=True
-    ):
+    firsts, thens = answers(*before, asked), answers(*after, asked)
+    for turns, first, then in zip(asked, firsts, thens, strict=True):
         print(f"  asked   {turns[0]['content']}\n  before  {first[:90]!r}\n  after   {then}\n")
     print(f"checkpoint: {checkpoint}")
 

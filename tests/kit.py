@@ -92,7 +92,7 @@ def tiny_chat_model(folder: Path, *, kind: str = "llama") -> Path:
 def chat_rows(path: Path, count: int, seed: int = 0) -> Path:
     """Write `count` question-and-answer rows of uneven length as JSONL and return the path."""
     draw = random.Random(seed)
-    words = "red blue tall small tree stone river light seven under".split()
+    words = ["red", "blue", "tall", "small", "tree", "stone", "river", "light", "seven", "under"]
     with path.open("w", encoding="utf-8") as file:
         for _ in range(count):
             ask = " ".join(draw.choices(words, k=draw.randint(2, 6)))

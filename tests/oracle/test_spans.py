@@ -36,8 +36,8 @@ TOOLS = [
 CALL = [{"type": "function", "function": {"name": "get_weather", "arguments": {"city": "Paris"}}}]
 
 DIFFERENT = {
-    "deepseek_r1_distill_training.jinja": "marks the header `<｜Assistant｜>`, which the generation "
-    "prompt gives the model: it never has to say it",
+    "deepseek_r1_distill_training.jinja": "marks the header `<｜Assistant｜>`, which "
+    "the generation prompt gives the model: it never has to say it",
     "deepseekv3_training.jinja": "the same header",
 }
 """Templates whose marks we do not follow, and why."""

@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -152,7 +151,8 @@ class Template:
         header = self._header
         if header[-1:].isalnum():
             return begin, end
-        shared = len(commonprefix([header, trace.text[begin:end]]))
+        turn = trace.text[begin:end]
+        shared = next((i for i, c in enumerate(header) if not turn.startswith(c, i)), len(header))
         last = trace.pieces[bisect_right(trace.pieces, begin + shared) - 1]
         if last > begin:
             return last, end

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swift.chat._special import read_json, special_tokens
 from swift.core.errors import DataError, Problem
 
 if TYPE_CHECKING:
@@ -19,35 +19,56 @@ class Tokenizer:
     """A fast tokenizer, read from tokenizer.json without transformers."""
 
     backend: Any
+    """The `tokenizers.Tokenizer`, without padding, truncation and post-processor."""
+
     eos_id: int
+    """The end of a text."""
+
     pad_id: int
+    """What fills short rows; `eos_id` where the model has no token for it."""
+
+    bos_id: int | None = None
+    """The begin of a text, where the model has one."""
+
+    stop_ids: tuple[int, ...] = ()
+    """What ends an answer: `eos_id`, then the others that generation_config.json names."""
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
         """Return the tokenizer of a model folder.
 
         Raises:
-            DataError: There is no tokenizer.json, or no end-of-sequence token.
+            DataError: There is no tokenizer.json, it cannot be read, or nothing names a token for
+                the end of a text.
         """
-        from tokenizers import Tokenizer as Backend
-
-        path = folder / "tokenizer.json"
-        if not path.is_file():
+        backend = _backend(folder)
+        named = {k: backend.token_to_id(v) for k, v in special_tokens(folder).items()}
+        stops = _stops(folder)
+        eos = named.get("eos_token")
+        if eos is None and stops:
+            eos = stops[0]
+        if eos is None:
             raise DataError(
                 Problem(
-                    where="model",
-                    what=f"{folder} has no tokenizer.json",
-                    fix="save it as a fast tokenizer: tokenizer.save_pretrained(folder)",
+                    where=str(folder),
+                    what="no token ends a text: no `eos_token` that the vocabulary holds",
+                    fix="name it in tokenizer_config.json: `eos_token`",
                 )
             )
-        backend = Backend.from_file(str(path))
-        backend.no_padding(), backend.no_truncation()
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        eos = backend.token_to_id(_content(config.get("eos_token")))
-        if eos is None:
-            raise DataError(Problem(where=str(folder), what="the tokenizer has no eos_token"))
-        pad = backend.token_to_id(_content(config.get("pad_token")))
-        return cls(backend, eos, eos if pad is None else pad)
+        pad = named.get("pad_token")
+        return cls(
+            backend,
+            eos,
+            eos if pad is None else pad,
+            named.get("bos_token"),
+            (eos, *(s for s in stops if s != eos)),
+        )
+
+    @property
+    def size(self) -> int:
+        """Number of tokens, added ones included; ids are below it where they have no gaps."""
+        count: int = self.backend.get_vocab_size(with_added_tokens=True)
+        return count
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`; nothing is added."""
@@ -55,7 +76,7 @@ class Tokenizer:
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text."""
+        """Return the ids of each text; nothing is added."""
         made = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [e.ids for e in made]
 
@@ -65,26 +86,48 @@ class Tokenizer:
         return text
 
     def encode_spanned(self, texts: Sequence[Spanned]) -> list[tuple[list[int], list[bool]]]:
-        """Return ids and marks of each text: one tokenisation of the whole.
+        """Return ids and marks of each text: one tokenisation of the whole, as at inference.
 
-        A token is the assistant's when its first character is.
+        A token is the assistant's when its first character is: a token that begins in the header
+        and reaches into the answer is not trained, one that begins in the answer is.
         """
         made = self.backend.encode_batch([t.text for t in texts], add_special_tokens=False)
-        return [(e.ids, _marks(e.offsets, t.spans)) for e, t in zip(made, texts, strict=True)]
+        return [(e.ids, _marks(e, t.spans)) for e, t in zip(made, texts, strict=True)]
 
 
-def _content(token: Any) -> str:
-    return token["content"] if isinstance(token, dict) else token or ""
+def _backend(folder: Path) -> Any:
+    from tokenizers import Tokenizer as Backend
+
+    path = folder / "tokenizer.json"
+    fix = "save it as a fast tokenizer: tokenizer.save_pretrained(folder)"
+    if not path.is_file():
+        raise DataError(Problem(where="model", what=f"{folder} has no tokenizer.json", fix=fix))
+    try:
+        backend = Backend.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise DataError(
+            Problem(where=str(path), what=f"the tokenizer cannot be read: {error}", fix=fix)
+        ) from error
+    backend.no_padding()
+    backend.no_truncation()
+    # It adds what `add_special_tokens` asks for, which is never asked for here, and in some models
+    # moves the offsets past leading blanks: a blank of the header would count as the answer's.
+    backend.post_processor = None
+    return backend
 
 
-def _marks(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[bool]:
-    marks = [False] * len(offsets)
-    rest = iter(spans)
-    span = next(rest, None)
-    for i, (begin, _) in enumerate(offsets):
-        while span is not None and begin >= span[1]:
-            span = next(rest, None)
-        if span is None:
-            break
-        marks[i] = begin >= span[0]
+def _stops(folder: Path) -> list[int]:
+    said = read_json(folder / "generation_config.json").get("eos_token_id")
+    return [said] if isinstance(said, int) else list(said or ())
+
+
+def _marks(encoding: Any, spans: Sequence[tuple[int, int]]) -> list[bool]:
+    """Mark the tokens that begin in a span.
+
+    Asks only for the ends of spans: a list of all offsets costs as much as the tokenisation.
+    """
+    marks = [False] * len(encoding)
+    for begin, end in spans:
+        first, last = _from(encoding, begin, end), _from(encoding, end, len(marks) and None)
+        marks[first:last] = [True] * (last - first)
     return marks

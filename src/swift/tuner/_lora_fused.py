@@ -1,7 +1,7 @@
 """A LoRA layer's arithmetic as one function: fewer passes over [tokens, out] than layer by layer.
 
 y = x W^T + b + s (x A^T) B^T is added up in place in one tensor, and so is dx = g W + s (g B) A.
-Autograd over PEFT's modules makes the scaled product and the sum as tensors of their own, both ways.
+Over PEFT's modules the scaled product and the sum are tensors of their own, both ways.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Fused(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, a, b, low = ctx.saved_tensors
         g_low = torch.mm(g, b).mul_(ctx.scale)
@@ -44,7 +44,7 @@ def fuse(model: nn.Module) -> None:
     """Let every plain LoRA layer of `model` compute its fused form wherever that is the same."""
     for layer in model.modules():
         if type(layer) is LoraLinear and type(layer.base_layer) is nn.Linear:
-            layer.forward = partial(_forward, layer, layer.forward)  # type: ignore[method-assign]
+            layer.forward = partial(_forward, layer, layer.forward)
 
 
 def _forward(layer: LoraLinear, plain: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

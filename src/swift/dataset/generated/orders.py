@@ -20,38 +20,14 @@ TRAIN_ROWS, HELD_ROWS = 3000, 200
 
 _KNOWN = {
     "en": (
-        [
-            "lamp",
-            "chair",
-            "table",
-            "kettle",
-            "basket",
-            "blanket",
-            "mirror",
-            "candle",
-            "bottle",
-            "pillow",
-            "shelf",
-            "carpet",
-        ],
-        ["red", "blue", "green", "yellow", "white", "black", "purple", "orange"],
-        [
-            "Paris",
-            "London",
-            "Berlin",
-            "Madrid",
-            "Vienna",
-            "Dublin",
-            "Oslo",
-            "Lisbon",
-            "Athens",
-            "Prague",
-        ],
+        "lamp chair table kettle basket blanket mirror candle bottle pillow shelf carpet".split(),
+        "red blue green yellow white black purple orange".split(),
+        "Paris London Berlin Madrid Vienna Dublin Oslo Lisbon Athens Prague".split(),
     ),
     "zh": (
-        ["台灯", "椅子", "桌子", "水壶", "篮子", "毛毯", "镜子", "蜡烛", "枕头", "书架"],
-        ["红色", "蓝色", "绿色", "黄色", "白色", "黑色", "紫色", "橙色"],
-        ["北京", "上海", "广州", "成都", "南京", "武汉", "西安", "青岛", "长沙", "天津"],
+        "台灯 椅子 桌子 水壶 箱子 毛毯 镜子 木桶 钟表 书架".split(),
+        "红色 蓝色 绿色 黄色 白色 黑色 紫色 橙色".split(),
+        "北京 上海 广州 成都 南京 武汉 西安 青岛 长春 天津".split(),
     ),
 }
 _FORMS = {

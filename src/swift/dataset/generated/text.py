@@ -14,7 +14,7 @@ from typing import Any
 from swift.dataset.generated import turn
 from swift.dataset.generated.words import HAN, han, number, word
 
-ROWS = 130_000
+ROWS = 150_000
 
 # Clauses of an introduction: key of the answer, then how people say it in English and Chinese.
 _CLAUSES: dict[str, tuple[str, str]] = {

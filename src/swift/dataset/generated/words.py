@@ -9,70 +9,16 @@ from random import Random
 
 from swift.dataset.generated.held_out import WORDS
 
-_STARTS = [
-    "b",
-    "bl",
-    "br",
-    "c",
-    "ch",
-    "cl",
-    "d",
-    "dr",
-    "f",
-    "fl",
-    "g",
-    "gl",
-    "gr",
-    "h",
-    "j",
-    "k",
-    "kl",
-    "l",
-    "m",
-    "n",
-    "p",
-    "pl",
-    "pr",
-    "qu",
-    "r",
-    "s",
-    "sh",
-    "sk",
-    "sl",
-    "st",
-    "t",
-    "th",
-    "tr",
-    "v",
-    "w",
-    "z",
-]
-_VOWELS = ["a", "e", "i", "o", "u", "ai", "ea", "ee", "ie", "oa", "oo", "ou"]
-_ENDS = [
-    "b",
-    "ck",
-    "d",
-    "f",
-    "g",
-    "l",
-    "ll",
-    "m",
-    "n",
-    "nd",
-    "ng",
-    "nt",
-    "p",
-    "r",
-    "rd",
-    "rk",
-    "rn",
-    "s",
-    "ss",
-    "st",
-    "t",
-    "th",
-    "x",
-]
+_STARTS = (
+    "b bl br c ch cl cr d dr f fl fr g gl gr gu h j k kl kn l m n p ph pl pr qu r s sc sh sk sl sn",
+    "sp st str sw t th tr tw v w wh wr y z",
+)
+_VOWELS = ("a a a e e e i i i o o o u u y ai au ea ee ei ia ie io oa oi oo ou",)
+_ENDS = (
+    "b ck d ce ch er en el et ey f ft g ge ish ing ks l ld le ll lm m mp n na nce nd ng nt o on or",
+    "p pt r ra rd rk rm rn rt s ss st t tch te th tle tte um us v ve w x y z",
+)
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 HAN = (
     "山水火木石金土日月星云风雨雪雷电花草树林果叶根枝春夏秋冬东南西北中上下左右前后里"
@@ -86,13 +32,20 @@ HAN = (
 )
 
 
+def _pick(draw: Random, parts: tuple[str, ...]) -> str:
+    return draw.choice(" ".join(parts).split())
+
+
 def word(draw: Random) -> str:
-    """Return a made-up English-looking word of two or three syllables, such as `troufiek`."""
+    """Return a made-up English-looking word, such as `troufiek`; one in ten is mere letters."""
     while True:
-        parts = []
-        for _ in range(draw.choice((1, 2, 2, 2, 3))):
-            parts += [draw.choice(_STARTS), draw.choice(_VOWELS)]
-        made = "".join(parts) + draw.choice(_ENDS)
+        if draw.random() < 0.1:
+            made = "".join(draw.choice(_LETTERS) for _ in range(draw.randint(3, 8)))
+        else:
+            made = ""
+            for _ in range(draw.choice((1, 1, 2, 2, 2, 3))):
+                made += _pick(draw, _STARTS) + _pick(draw, _VOWELS)
+            made += _pick(draw, _ENDS) if draw.random() < 0.8 else ""
         if made not in WORDS:
             return made
 
