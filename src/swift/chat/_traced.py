@@ -7,22 +7,28 @@ plain rendering; where they stood gives the pieces. Nothing is known of any fami
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 
 if TYPE_CHECKING:
     from jinja2.parser import Parser
 
-PIECE, OPEN, CLOSE, SAID, DONE = "\uf8e0", "\uf8e1", "\uf8e2", "\uf8e3", "\uf8e4"
-"""Private-use characters: a piece begins; a message's body begins (with its number), ends; a
-`{% generation %}` block begins, ends."""
+PIECE, OPEN, CLOSE, SAID, DONE = "\ufdd0\ufdd1\ufdd2\ufdd3\ufdd4"
+"""A piece begins; a message's body begins, ends (its number follows); a `{% generation %}` block
+begins, ends. Unicode keeps these codes for programs' own use: no text has them."""
 
-MARKS = frozenset((PIECE, OPEN, CLOSE, SAID, DONE))
+_MARK = re.compile("([\ufdd0\ufdd3\ufdd4]|[\ufdd1\ufdd2].)", re.DOTALL)
+_ANY_MARK = re.compile("[\ufdd0-\ufdd4]")
+_FIRST = 0xF0000
+"""Numbers are written as characters, the first as this one."""
+
 _BUFFERED = (nodes.Macro, nodes.AssignBlock, nodes.CallBlock, nodes.FilterBlock)
 
 
@@ -32,20 +38,28 @@ class Generation(Extension):
     tags = {"generation"}  # noqa: RUF012 - jinja2's interface
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Return the body between two marks."""
+        """Return the body, between two marks where these are wanted."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        world = self.environment
+        if not isinstance(world, World) or not world.marking:
+            return body
+        world.says = True
         return [_text(SAID, line), *body, _text(DONE, line)]
 
 
 class World(ImmutableSandboxedEnvironment):
     """The sandbox chat templates run in, with transformers' settings."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, marking: bool) -> None:
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
         )
-        self.marking = False
+        self.marking = marking
+        self.says = False
+        """Whether the template has `{% generation %}` blocks; known once it is parsed."""
+        self.globals["dict"] = lambda *args, **more: dict(*args, **more)
+        self.globals["namespace"] = _Names
         self.globals["_which"] = _which
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -55,6 +69,15 @@ class World(ImmutableSandboxedEnvironment):
         return tree
 
 
+class _Names(Namespace):
+    """A namespace that takes no private names, as in transformers."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            raise TypeError(f"a template may not set `{name}`")
+        super().__setitem__(name, value)
+
+
 class Numbered(dict[str, Any]):
     """A message that knows its place."""
 
@@ -62,7 +85,7 @@ class Numbered(dict[str, Any]):
 
 
 def _which(item: Any, sign: str) -> str:
-    return f"{sign}{chr(0xF0000 + item.number)}" if isinstance(item, Numbered) else ""
+    return f"{sign}{chr(_FIRST + item.number)}" if isinstance(item, Numbered) else ""
 
 
 def _text(text: str, line: int) -> nodes.Output:
@@ -127,8 +150,9 @@ class Trace:
     """A rendering and where its parts begin and end, in characters."""
 
     text: str
+
     turns: Sequence[tuple[int, int, int]]
-    """(message, begin, end) of every loop body that wrote something."""
+    """(message, begin, end) of what was written while the loop was at a message."""
 
     pieces: Sequence[int]
     """Where pieces begin."""
@@ -139,40 +163,36 @@ class Trace:
 
 def read(marked: str) -> Trace:
     """Take the marks out of a rendering."""
-    text: list[str] = []
-    size, i = 0, 0
+    parts = _MARK.split(marked)  # text, mark, text, mark, …, text
+    size = opened = begun = 0
     turns: list[tuple[int, int, int]] = []
     pieces: list[int] = []
     said: list[tuple[int, int]] = []
     at: list[int] = []  # loops may stand in loops: an answer with its tools' results, say
-    opened = begun = begin = 0
-    while i < len(marked):
-        sign = marked[i]
-        if sign not in MARKS:
-            i += 1
-            continue
-        text.append(marked[begin:i])
-        size += i - begin
-        i += 1
-        if sign == PIECE:
+    for text, mark in zip(parts[::2], (*parts[1::2], CLOSE), strict=True):
+        size += len(text)
+        if mark == PIECE:
             pieces.append(size)
-        elif sign == SAID:
+        elif mark == SAID:
             begun = size
-        elif sign == DONE:
+        elif mark == DONE:
             said.append((begun, size))
         else:
             if at and size > opened:
                 turns.append((at[-1], opened, size))
-            number = ord(marked[i]) - 0xF0000
-            if sign == OPEN:
+            opened = size
+            number = ord(mark[-1]) - _FIRST
+            if mark[0] == OPEN:
                 at.append(number)
             elif number in at:
                 del at[at.index(number) :]
-            opened = size
-            i += 1
-        begin = i
-    text.append(marked[begin:])
-    size += len(marked) - begin
-    if at and size > opened:
-        turns.append((at[-1], opened, size))
-    return Trace("".join(text), turns, pieces, said)
+    return Trace("".join(parts[::2]), turns, pieces, said)
+
+
+def holds_marks(value: Any) -> bool:
+    """Tell whether a mark stands in a text anywhere in `value`."""
+    if isinstance(value, str):
+        return _ANY_MARK.search(value) is not None
+    if isinstance(value, Mapping):
+        return any(holds_marks(v) or holds_marks(k) for k, v in value.items())
+    return isinstance(value, Iterable) and any(map(holds_marks, value))

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from swift.chat._special import read_json, special_tokens
 from swift.chat.message import Message
 from swift.core.errors import DataError, Problem
 
@@ -28,6 +29,9 @@ class Spanned(NamedTuple):
     text: str
     spans: tuple[tuple[int, int], ...]
     """Begin and end of each stretch of characters that the assistant says, end of turn included."""
+
+    turns: tuple[int, ...] = ()
+    """The message of each span: one may have several, with results of its tools between them."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,8 @@ class Template:
         Raises:
             DataError: The template refuses the conversation.
         """
-        from swift.chat._traced import DONE, SAID
-
         said = [m.as_dict() for m in messages]
-        text = self._run(self._plain, said, tools, generation_prompt, **more)
-        return text.replace(SAID, "").replace(DONE, "")
+        return self._run(self._plain, said, tools, generation_prompt, **more)
 
     def spans(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
@@ -74,26 +75,22 @@ class Template:
         Raises:
             DataError: The template refuses, or a turn cannot be found.
         """
-        from swift.chat._traced import Numbered, read
-
-        said = []
-        for number, message in enumerate(messages):
-            numbered = Numbered(message.as_dict())
-            numbered.number = number
-            said.append(numbered)
-        trace = read(self._run(self._marked, said, tools, False))
-        self._check(trace, messages, tools)
-        if trace.said or "generation %}" in self.source:
-            return Spanned(trace.text, tuple(trace.said))
-        spans = [
-            self._without_header(trace, begin, end)
-            for number, begin, end in trace.turns
-            if messages[number].role == "assistant"
-        ]
-        self._found_all(trace, messages)
-        if messages and messages[-1].role == "assistant" and spans:
-            spans[-1] = (spans[-1][0], len(trace.text))  # an end of text after the loop
-        return Spanned(trace.text, tuple(s for s in spans if s[0] < s[1]))
+        trace = self._trace(messages, tools)
+        if self._marked.environment.says:
+            spans = [(_turn_of(trace, begin), begin, end) for begin, end in trace.said]
+        else:
+            spans = [
+                (number, *self._without_header(trace, begin, end))
+                for number, begin, end in trace.turns
+                if messages[number].role == "assistant"
+            ]
+            if spans and spans[-1][0] == len(messages) - 1:
+                spans[-1] = (*spans[-1][:2], len(trace.text))  # an end of text after the loop
+        spans = [s for s in spans if s[1] < s[2]]
+        self._all_found(messages, {number for number, _, _ in spans})
+        return Spanned(
+            trace.text, tuple((b, e) for _, b, e in spans), tuple(number for number, _, _ in spans)
+        )
 
     # --- how ---------------------------------------------------------------------------------
 
@@ -115,6 +112,25 @@ class Template:
         trace = read(self._run(self._marked, [asked], (), True))
         return trace.text[trace.turns[-1][2] :].partition(_THINKING)[0] if trace.turns else ""
 
+    def _trace(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> Trace:
+        from swift.chat._traced import Numbered, holds_marks, read
+
+        said = []
+        for number, message in enumerate(messages):
+            numbered = Numbered(message.as_dict())
+            numbered.number = number
+            said.append(numbered)
+        if holds_marks(said) or holds_marks(tools):
+            raise DataError(
+                Problem(
+                    what="a text has one of U+FDD0 … U+FDD4, which Unicode keeps for programs",
+                    fix="take it out: it is no character",
+                )
+            )
+        trace = read(self._run(self._marked, said, tools, False))
+        self._check(trace, messages, tools)
+        return trace
+
     @cached_property
     def _checked(self) -> set[tuple[str, ...]]:
         return set()
@@ -127,8 +143,6 @@ class Template:
         generation_prompt: bool,
         **more: Any,
     ) -> str:
-        from jinja2 import TemplateError
-
         try:
             text: str = template.render(
                 messages=messages,
@@ -138,7 +152,7 @@ class Template:
                 **self.tokens,
                 **more,
             )
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+        except Exception as error:  # a template is a program: whatever it does wrong is data
             raise DataError(Problem(what=f"the chat template refuses it: {error}")) from error
         return text
 
@@ -158,13 +172,25 @@ class Template:
             return last, end
         return (begin + shared if shared == len(header) else begin), end
 
-    def _found_all(self, trace: Trace, messages: Sequence[Message]) -> None:
-        found = {number for number, _, _ in trace.turns}
-        for number, message in enumerate(messages):
-            if message.role == "assistant" and number not in found:
-                raise DataError(
-                    Problem(what=f"the chat template leaves out message {number + 1}, an answer")
-                )
+    def _all_found(self, messages: Sequence[Message], found: set[int]) -> None:
+        """See to it that no answer is lost in silence.
+
+        A template with marks of its own may leave answers out, but not all of them.
+        """
+        answers = [
+            number
+            for number, message in enumerate(messages)
+            if message.role == "assistant" and (message.content or message.more.get("tool_calls"))
+        ]
+        lost = [number for number in answers if number not in found]
+        if not lost or (found and self._marked.environment.says):
+            return
+        raise DataError(
+            Problem(
+                what=f"the chat template leaves out message {lost[0] + 1}, an answer",
+                fix="template: one that writes every answer, or one with {% generation %} marks",
+            )
+        )
 
     def _check(
         self, trace: Trace, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
@@ -181,27 +207,43 @@ class Template:
 def load(folder: Path, file: Path | None = None) -> Template:
     """Return the chat template of a model folder, or of `file` with the folder's tokens.
 
+    Looked for in chat_template.jinja, then tokenizer_config.json (of several the one named
+    "default"), then chat_template.json.
+
     Raises:
         DataError: There is none.
     """
-    config = _json(folder / "tokenizer_config.json")
-    named = {k: v for k, v in config.items() if k.endswith("_token") and v}
-    tokens = {k: v["content"] if isinstance(v, dict) else v for k, v in named.items()}
+    tokens = special_tokens(folder)
     path = file or folder / "chat_template.jinja"
-    if path.is_file():
-        return Template(path.read_text(encoding="utf-8"), tokens)
-    source = config.get("chat_template")
-    if isinstance(source, list):
-        source = next((t["template"] for t in source if t.get("name") == "default"), None)
-    if not source:
-        raise DataError(
-            Problem(
-                where="model.template",
-                what=f"{folder} has no chat template",
-                fix="template: path of a Jinja file, or task: text",
-            )
+    if file or path.is_file():
+        return Template(_read(path), tokens)
+    for name in ("tokenizer_config.json", "chat_template.json"):
+        source = read_json(folder / name).get("chat_template")
+        if isinstance(source, list):
+            source = next((t["template"] for t in source if t.get("name") == "default"), None)
+        if source:
+            return Template(source, tokens)
+    raise DataError(
+        Problem(
+            where="model.template",
+            what=f"{folder} has no chat template",
+            fix="template: path of a Jinja file, or task: text",
         )
-    return Template(source, tokens)
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            Problem(where=str(path), what=f"the chat template cannot be read: {error}")
+        ) from error
+
+
+def _turn_of(trace: Trace, begin: int) -> int:
+    """Return the message whose turn holds a character, -1 where none does."""
+    return next((n for n, first, end in trace.turns if first <= begin < end), -1)
 
 
 def _compiled(source: str, *, marking: bool) -> Any:
@@ -209,8 +251,7 @@ def _compiled(source: str, *, marking: bool) -> Any:
 
     from swift.chat._traced import World
 
-    world = World()
-    world.marking = marking
+    world = World(marking=marking)
     world.filters["tojson"] = _tojson
     world.globals["raise_exception"] = _raise
     world.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
@@ -220,14 +261,6 @@ def _compiled(source: str, *, marking: bool) -> Any:
         raise DataError(
             Problem(where=f"chat template, line {error.lineno}", what=f"not Jinja: {error.message}")
         ) from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return found
 
 
 def _tojson(

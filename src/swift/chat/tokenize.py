@@ -92,7 +92,7 @@ class Tokenizer:
         and reaches into the answer is not trained, one that begins in the answer is.
         """
         made = self.backend.encode_batch([t.text for t in texts], add_special_tokens=False)
-        return [(e.ids, _marks(e, t.spans)) for e, t in zip(made, texts, strict=True)]
+        return [(e.ids, _marks(e, t)) for e, t in zip(made, texts, strict=True)]
 
 
 def _backend(folder: Path) -> Any:
@@ -121,13 +121,29 @@ def _stops(folder: Path) -> list[int]:
     return [said] if isinstance(said, int) else list(said or ())
 
 
-def _marks(encoding: Any, spans: Sequence[tuple[int, int]]) -> list[bool]:
+def _marks(encoding: Any, spanned: Spanned) -> list[bool]:
     """Mark the tokens that begin in a span.
 
     Asks only for the ends of spans: a list of all offsets costs as much as the tokenisation.
     """
     marks = [False] * len(encoding)
-    for begin, end in spans:
-        first, last = _from(encoding, begin, end), _from(encoding, end, len(marks) and None)
+    size = len(spanned.text)
+    for begin, end in spanned.spans:
+        first, last = _from(encoding, begin, size), _from(encoding, end, size)
         marks[first:last] = [True] * (last - first)
     return marks
+
+
+def _from(encoding: Any, begin: int, size: int) -> int:
+    """Return the number of the first token that begins at character `begin` or after it."""
+    token = None
+    for character in range(begin, size):  # a tokenizer may drop characters: blanks, say
+        token = encoding.char_to_token(character)
+        if token is not None:
+            break
+    if token is None:
+        return len(encoding)
+    number: int = token
+    while number < len(encoding) and encoding.token_to_chars(number)[0] < begin:
+        number += 1
+    return number
