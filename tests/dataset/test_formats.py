@@ -1,0 +1,185 @@
+"""Every accepted spelling of a row, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swift.chat.message import Sample
+from swift.core.errors import DataError
+from swift.dataset.formats import FORMATS, to_samples
+from swift.dataset.sources import Raw
+
+
+def read(row: dict[str, Any], **options: Any) -> Sample:
+    rejects: list[tuple[str, str]] = []
+    found = list(
+        to_samples([Raw(row=row, origin="x:1")], on_reject=lambda *r: rejects.append(r), **options)
+    )
+    assert not rejects, rejects
+    assert found[0].origin == "x:1"
+    return found[0]
+
+
+def said(messages: Any) -> list[tuple[str, str]]:
+    return [(m.role, m.content) for m in messages]
+
+
+ASK = {"role": "user", "content": "Hi"}
+SAY = {"role": "assistant", "content": "Hello"}
+NO = {"role": "assistant", "content": "Go away"}
+QA = [("user", "Hi"), ("assistant", "Hello")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [ASK, SAY]},
+        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]},
+        {"instruction": "Hi", "input": "", "output": "Hello"},
+        {"instruction": "Hi", "output": "Hello"},
+        {"query": "Hi", "response": "Hello"},
+        {"question": "Hi", "answer": "Hello"},
+        {"prompt": "Hi", "completion": "Hello"},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+                      SAY], "more": 1},
+    ],
+)  # fmt: skip
+def test_one_question_and_its_answer(row: dict[str, Any]) -> None:
+    assert said(read(row).chosen) == QA
+
+
+def test_alpaca_joins_instruction_and_input() -> None:
+    row = {"instruction": "Add", "input": "1 + 1", "output": "2", "system": "Be exact"}
+    assert said(read(row).chosen) == [
+        ("system", "Be exact"),
+        ("user", "Add\n1 + 1"),
+        ("assistant", "2"),
+    ]
+
+
+def test_history_comes_before_the_question() -> None:
+    row = {"query": "c", "response": "d", "history": [["a", "b"]]}
+    assert [c for _, c in said(read(row).chosen)] == ["a", "b", "c", "d"]
+
+
+PAIR = (QA, [("user", "Hi"), ("assistant", "Go away")])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Hi", "chosen": "Hello", "rejected": "Go away"},
+        {"query": "Hi", "response": "Hello", "rejected_response": "Go away"},
+        {"messages": [ASK, SAY],
+         "rejected_response": "Go away"},
+        {"chosen": [ASK, SAY],
+         "rejected": [ASK, NO]},
+        {"prompt": [ASK],
+         "chosen": [SAY],
+         "rejected": [NO]},
+        {"messages": [ASK, SAY],
+         "rejected_messages": [ASK,
+                               NO]},
+    ],
+)  # fmt: skip
+def test_pairs(row: dict[str, Any]) -> None:
+    found = read(row, pairs=True)
+    assert (said(found.chosen), said(found.rejected)) == PAIR
+    assert said(read(row).chosen) == QA  # sft reads the chosen side alone
+
+
+def test_plain_text() -> None:
+    assert read({"text": "Once upon a time"}).text == "Once upon a time"
+
+
+def test_a_column_map_renames_first() -> None:
+    assert (
+        said(read({"q": "Hi", "a": "Hello"}, columns={"q": "query", "a": "response"}).chosen) == QA
+    )
+
+
+def test_a_turns_own_loss_and_tool_calls_are_kept() -> None:
+    call = [{"type": "function", "function": {"name": "f", "arguments": {}}}]
+    row = {
+        "messages": [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": None, "tool_calls": call, "loss": False},
+            {"role": "tool", "content": "1"},
+            {"role": "assistant", "content": "b"},
+        ],
+        "tools": '[{"type": "function"}]',
+    }
+    found = read(row)
+    assert found.chosen[1].more["tool_calls"] == call
+    assert [m.loss for m in found.chosen] == [None, False, None, None]
+    assert found.tools == ({"type": "function"},)
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"messages": []}, "wrong-shape"),
+        ({"messages": "no list"}, "wrong-shape"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, "wrong-role"),
+        ({"messages": [{"role": "user", "content": "x"}]}, "no-answer"),
+        ({"query": "x", "response": " "}, "empty-answer"),
+        ({"query": "", "response": "x"}, "empty-question"),
+        ({"query": 1, "response": "x"}, "wrong-shape"),
+        ({"text": ""}, "empty"),
+        ({"instruction": "x", "output": None}, "wrong-shape"),
+    ],
+)
+def test_a_bad_row_is_counted_by_name(row: dict[str, Any], name: str) -> None:
+    rejects: list[tuple[str, str]] = []
+    raws = [Raw(row=row, origin="x:1"), Raw(row={"query": "a", "response": "b"}, origin="x:2")]
+    assert len(list(to_samples(raws, on_reject=lambda *r: rejects.append(r)))) == 1
+    assert rejects == [(name, "x:1")]
+
+
+def test_a_pair_without_its_other_side_is_counted() -> None:
+    rejects: list[tuple[str, str]] = []
+    raws = [Raw(row={"query": "a", "response": "b"}, origin="x:1")]
+    assert not list(to_samples(raws, pairs=True, on_reject=lambda *r: rejects.append(r)))
+    assert rejects == [("no-rejected", "x:1")]
+
+
+def test_unknown_columns_are_answered_with_what_is_known() -> None:
+    raws = [Raw(row={"foo": 1, "bar": 2}, origin="x.jsonl:1")]
+    with pytest.raises(DataError, match=r"x\.jsonl:1: columns 'foo', 'bar' are no format's"):
+        list(to_samples(raws, on_reject=lambda *r: None))
+
+
+def test_an_unknown_format_is_answered_with_the_nearest() -> None:
+    with pytest.raises(DataError, match="write `messages`"):
+        list(to_samples([], format="mesages", on_reject=lambda *r: None))
+
+
+WORDS = st.sampled_from(
+    "role content from value messages conversations chosen rejected prompt query response text "
+    "history system tools instruction output loss user assistant".split()
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(WORDS, JSON, max_size=5), min_size=1, max_size=4), st.booleans())
+def test_any_row_is_a_sample_or_a_named_reject(rows: list[dict[str, Any]], pairs: bool) -> None:
+    rejects: list[str] = []
+    raws = [Raw(row=row, origin=f"x:{i}") for i, row in enumerate(rows)]
+    try:
+        found = list(to_samples(raws, pairs=pairs, on_reject=lambda name, _: rejects.append(name)))
+    except DataError:
+        return  # the first row's columns are no format's
+    assert len(found) + len(rejects) == len(rows)
+    assert all(rejects)
+
+
+def test_every_format_says_what_it_is() -> None:
+    assert all(f.read.__doc__ for f in FORMATS.values())
