@@ -45,33 +45,57 @@ class Source:
 def find(name: str) -> Source:
     """Return the source called `name` (`name#500`: 500 rows drawn).
 
+    Looked up as a path, then as ./data/NAME.*, then in the catalogue.
+
     Raises:
         DataError: There is none; every place looked at is named.
     """
-    stem, _, count = name.partition("#")
-    take = int(count) if count.isdigit() else None
+    stem, sign, count = name.partition("#")
+    if sign and not (count.isdigit() and int(count)):
+        raise DataError(
+            Problem(
+                where="dataset",
+                what=f"`{name}`: after # comes a number of rows, not `{count}`",
+                fix=f"{stem}#500",
+            )
+        )
+    take = int(count) if sign else None
     path = Path(stem).expanduser()
-    if path.is_file():
-        return Source(name=name, files=(path,), take=take)
-    if path.is_dir():
-        files = tuple(sorted(p for p in path.iterdir() if p.suffix in SUFFIXES))
-        if files:
-            return Source(name=name, files=files, take=take)
-    for suffix in SUFFIXES:
-        here = Path("data") / f"{stem}{suffix}"
-        if here.is_file():
-            return Source(name=name, files=(here,), take=take)
+    files = (path,) if path.is_file() else _inside(path)
+    files = files or tuple(p for s in SUFFIXES if (p := Path("data") / f"{stem}{s}").is_file())[:1]
+    if files:
+        _readable(files)
+        return Source(name=name, files=files, take=take)
     catalogue = _catalogue()
     if stem in catalogue:
         return Source(name=name, generator=catalogue[stem].removeprefix("generated:"), take=take)
+    kind = "a folder without data files" if path.is_dir() else "no file or folder"
     raise DataError(
         Problem(
             where="dataset",
-            what=f"there is no data set `{stem}`: no file or folder of that name, no "
-            f"data/{stem}.*, not in the catalogue",
+            what=f"there is no data set `{stem}`: {path} is {kind}, there is no data/{stem}.*, and "
+            "the catalogue has no such name",
             fix=nearest(stem, list(catalogue)),
         )
     )
+
+
+def _inside(folder: Path) -> tuple[Path, ...]:
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES))
+
+
+def _readable(files: tuple[Path, ...]) -> None:
+    for path in files:
+        if path.suffix not in SUFFIXES:
+            raise DataError(
+                Problem(
+                    where=str(path),
+                    what=f"`{path.suffix or path.name}` is no kind of file that is read",
+                    fix=f"one of {', '.join(SUFFIXES)}",
+                )
+            )
 
 
 def _catalogue() -> dict[str, str]:
@@ -80,15 +104,19 @@ def _catalogue() -> dict[str, str]:
 
 
 def rows(source: Source, *, split: str = "train", seed: int = 42) -> Iterator[Raw]:
-    """Yield the rows of a source; with `take` a draw by `seed`, in the file's order."""
-    found = _all(source, split, seed)
+    """Yield the rows of a source, streamed; with `take` a draw by `seed`, in the file's order.
+
+    Raises:
+        DataError: A file cannot be read at all; says where it breaks.
+    """
     if source.take is None:
-        yield from found
+        yield from _all(source, split, seed)
         return
-    everything = list(found)
-    picked = random.Random(seed).sample(range(len(everything)), min(source.take, len(everything)))
-    for i in sorted(picked):
-        yield everything[i]
+    count = sum(1 for _ in _all(source, split, seed))
+    picked = set(random.Random(seed).sample(range(count), min(source.take, count)))
+    for number, raw in enumerate(_all(source, split, seed)):
+        if number in picked:
+            yield raw
 
 
 def _all(source: Source, split: str, seed: int) -> Iterator[Raw]:
@@ -98,40 +126,86 @@ def _all(source: Source, split: str, seed: int) -> Iterator[Raw]:
         for number, row in enumerate(samples(source.generator, split, seed), 1):
             yield Raw(row=row, origin=f"{source.name}:{number}")
     for path in source.files:
-        yield from _file(path)
+        readers = {".parquet": _parquet, ".csv": _csv, ".tsv": _csv, ".json": _json}
+        try:
+            yield from readers.get(path.suffix, _lines)(path)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                Problem(
+                    where=str(path),
+                    what=f"byte {error.start} is not UTF-8",
+                    fix=f"iconv -f GB18030 -t UTF-8 {path.name} (or from whatever it is in)",
+                )
+            ) from error
 
 
-def _file(path: Path) -> Iterator[Raw]:
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
+def _parquet(path: Path) -> Iterator[Raw]:
+    import pyarrow
+    import pyarrow.parquet as pq
 
-        for number, row in enumerate(pq.read_table(path).to_pylist(), 1):
-            yield Raw(row=row, origin=f"{path.name}:{number}")
-    elif path.suffix in (".csv", ".tsv"):
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    yield Raw(row=row, origin=f"{path.name}:{number}")
+    except pyarrow.ArrowInvalid as error:
+        raise DataError(
+            Problem(where=str(path), what=f"no readable Parquet file: {error}")
+        ) from error
+
+
+def _csv(path: Path) -> Iterator[Raw]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+        try:
             for row in reader:
-                yield Raw(row=dict(row), origin=f"{path.name}:{reader.line_num}")
-    elif path.suffix == ".json":
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        listed = tree["data"] if isinstance(tree, dict) else tree
-        for number, row in enumerate(listed, 1):
-            yield Raw(row=row, origin=f"{path.name}:{number}")
-    else:
-        yield from _lines(path)
+                origin = f"{path.name}:{reader.line_num}"
+                whole = None not in row and None not in row.values()
+                yield Raw(
+                    row=dict(row) if whole else None,
+                    origin=origin,
+                    trouble="" if whole else "broken-line",
+                )
+        except csv.Error as error:
+            where = f"{path}:{reader.line_num}"
+            raise DataError(Problem(where=where, what=f"no readable CSV: {error}")) from error
+
+
+def _json(path: Path) -> Iterator[Raw]:
+    """A list of rows, or a map with the list under `data`."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise DataError(
+            Problem(
+                where=f"{path}:{error.lineno}",
+                what=f"no JSON: {error.msg}",
+                fix="one row a line? call it .jsonl",
+            )
+        ) from error
+    listed = tree.get("data") if isinstance(tree, dict) else tree
+    if not isinstance(listed, list):
+        raise DataError(
+            Problem(where=str(path), what="neither a list of rows nor a map with `data: [...]`")
+        )
+    for number, row in enumerate(listed, 1):
+        yield _checked(row, f"{path.name}:{number}")
 
 
 def _lines(path: Path) -> Iterator[Raw]:
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
         for number, line in enumerate(file, 1):
-            origin = f"{path.name}:{number}"
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = None
-            good = isinstance(row, dict)
-            yield Raw(
-                row=row if good else None, origin=origin, trouble="" if good else "broken-line"
-            )
+            yield _checked(row, f"{path.name}:{number}")
+
+
+def _checked(row: Any, origin: str) -> Raw:
+    good = isinstance(row, dict)
+    return Raw(row=row if good else None, origin=origin, trouble="" if good else "broken-line")

@@ -1,0 +1,126 @@
+"""Where rows come from, and what a bad file is answered with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swift.core.errors import DataError
+from swift.dataset.sources import Raw, find, rows
+
+ROWS = [{"query": f"q{i}", "response": f"r{i}"} for i in range(20)]
+
+
+def write(path: Path) -> Path:
+    """Write ROWS in the format of the path's suffix."""
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(r) + "\n" for r in ROWS))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps({"data": ROWS} if "map" in path.name else ROWS))
+    elif path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(ROWS), path)
+    else:
+        gap = "\t" if path.suffix == ".tsv" else ","
+        path.write_text(
+            "".join(f"{gap.join(r)}\n" for r in [list(ROWS[0]), *(r.values() for r in ROWS)])
+        )
+    return path
+
+
+def read(name: str, **options: int) -> list[Raw]:
+    return list(rows(find(name), **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "map.json", "a.csv", "a.tsv", "a.parquet"])
+def test_every_kind_of_file_gives_the_same_rows(name: str, tmp_path: Path) -> None:
+    found = read(str(write(tmp_path / name)))
+    assert [r.row for r in found] == ROWS
+    assert found[0].origin.startswith(name + ":")
+
+
+def test_a_folder_is_its_files_in_order(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.jsonl", "notes.md"):
+        write(tmp_path / name)
+    assert [r.origin.split(":")[0] for r in read(str(tmp_path))] == ["a.jsonl"] * 20 + [
+        "b.csv"
+    ] * 20
+
+
+def test_a_name_is_found_under_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "mine.jsonl")
+    monkeypatch.chdir(tmp_path)
+    assert len(read("mine")) == 20
+
+
+def test_a_draw_depends_on_the_seed_alone(tmp_path: Path) -> None:
+    name = f"{write(tmp_path / 'a.jsonl')}#7"
+    first = [r.origin for r in read(name, seed=1)]
+    assert first == [r.origin for r in read(name, seed=1)]
+    assert first != [r.origin for r in read(name, seed=2)]
+    assert len(first) == 7
+    assert first == sorted(first, key=lambda o: int(o.split(":")[1]))
+
+
+def test_more_than_there_are_is_all(tmp_path: Path) -> None:
+    assert len(read(f"{write(tmp_path / 'a.jsonl')}#99")) == 20
+
+
+def test_a_broken_line_is_a_named_reject_and_the_rest_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl")
+    path.write_text(path.read_text() + "{broken\n[1, 2]\n" + json.dumps(ROWS[0]))
+    found = read(str(path))
+    assert [(r.trouble, r.origin) for r in found if r.row is None] == [
+        ("broken-line", "a.jsonl:21"),
+        ("broken-line", "a.jsonl:22"),
+    ]
+    assert len(found) == 23
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("a.json", b'[{"a": 1},\n{]', r"a\.json:2: no JSON"),
+        ("a.json", b'{"rows": []}', "neither a list"),
+        ("a.jsonl", '{"text": "你好"}'.encode("gb18030"), "is not UTF-8"),
+        ("a.parquet", b"PAR1nonsense", "no readable Parquet"),
+        ("a.xlsx", b"", "no kind of file that is read"),
+    ],
+)
+def test_a_bad_file_says_where(name: str, data: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match=says):
+        read(str(tmp_path / name))
+
+
+def test_an_unknown_name_lists_where_it_was_looked_for() -> None:
+    with pytest.raises(
+        DataError, match=r"there is no data/nano-order\.\*.*\n.*write `nano-orders`"
+    ):
+        find("nano-order")
+
+
+def test_a_count_must_be_a_count(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="after # comes a number"):
+        find(f"{write(tmp_path / 'a.jsonl')}#many")
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_end_as_rows_or_rejects(data: bytes) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.jsonl"
+        path.write_bytes(data)
+        try:
+            found = read(str(path))
+        except DataError:
+            return  # not UTF-8
+        assert all((r.row is None) == bool(r.trouble) for r in found)
