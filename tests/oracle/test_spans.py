@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,20 @@ TOOLS = [
     }
 ]
 CALL = [{"type": "function", "function": {"name": "get_weather", "arguments": {"city": "Paris"}}}]
+
+ODD = (
+    *("assistant", "user", "model", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "[/INST]"),
+    *(
+        "<start_of_turn>model\n",
+        "<tool_call>",
+        "<|channel|>final",
+        "<|eot_id|>",
+        "{{ x }}",
+        "<bos>",
+    ),
+    *("\n", "\n\n", "  ", "\t", "", "x", "hello", "é猫🙂"),
+)
+"""What drawn texts are made of."""
 
 DIFFERENT = {
     "deepseek_r1_distill_training.jinja": "marks the header `<｜Assistant｜>`, which "
@@ -149,7 +164,7 @@ def characters(spans: Sequence[tuple[int, int]]) -> set[int]:
 
 
 def ours(
-    source: str, chat: Sequence[Mapping[str, Any]], tools: list[dict[str, Any]] | None
+    template: Template, chat: Sequence[Mapping[str, Any]], tools: list[dict[str, Any]] | None
 ) -> tuple[str, set[int]]:
     messages = [
         Message(
@@ -159,7 +174,7 @@ def ours(
         )
         for m in chat
     ]
-    found = Template(source, TOKENS).spans(messages, tools or ())
+    found = template.spans(messages, tools or ())
     return found.text, characters(found.spans)
 
 
@@ -168,18 +183,41 @@ def test_there_are_templates_to_compare_with() -> None:
     assert len(DIFFERENT) <= 3
 
 
+def drawn(seed: int, count: int) -> dict[str, tuple[list[dict[str, Any]], Any]]:
+    """Return random chats of blanks, odd signs and the templates' own words."""
+    draw = random.Random(seed)
+    chats = {}
+    for number in range(count):
+        tools = TOOLS if draw.random() < 0.3 else None
+        chat = [say("system", odd(draw))] if draw.random() < 0.3 else []
+        for _ in range(draw.randint(1, 3)):
+            chat.append(say("user", odd(draw)))
+            more = {"reasoning_content": odd(draw)} if draw.random() < 0.3 else {}
+            if tools and draw.random() < 0.6:
+                calls = CALL * draw.randint(1, 2)
+                chat.append(say("assistant", odd(draw), tool_calls=calls, **more))
+                chat += [say("tool", odd(draw), name="get_weather") for _ in calls]
+            chat.append(say("assistant", odd(draw), **more))
+        chats[f"drawn {number}"] = (chat, tools)
+    return chats
+
+
+def odd(draw: random.Random) -> str:
+    return "".join(draw.choices(ODD, k=draw.randint(0, 4)))
+
+
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda p: p.stem)
 def test_spans_are_trls_marks(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
-    plain = unmarked(source)
+    marked, plain = Template(source, TOKENS), Template(unmarked(source), TOKENS)
     compared = 0
-    for name, (chat, tools) in CHATS.items():
+    for name, (chat, tools) in {**CHATS, **drawn(seed=0, count=30)}.items():
         expected = theirs(source, chat, tools)
         if expected is None:
             with pytest.raises(DataError):
                 ours(plain, chat, tools)
             continue
-        compared += 1
+        compared += bool(expected[1])
         text, said = ours(plain, chat, tools)
         assert text == expected[0], name
         if path.name in DIFFERENT:
@@ -188,5 +226,5 @@ def test_spans_are_trls_marks(path: Path) -> None:
             assert {text[i] for i in dropped} <= set("<｜Assistant｜>"), name
         else:
             assert said == expected[1], name
-        assert ours(source, chat, tools) == expected, name  # its own marks are taken as they are
-    assert compared or path.stem == "llava_next_training"  # which wants content in parts
+        assert ours(marked, chat, tools) == expected, name  # its own marks are taken as they are
+    assert compared > 10 or path.stem == "llava_next_training"  # which wants content in parts
