@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
@@ -137,3 +138,29 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(number)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` within the block; a process that dies lets go of it.
+
+    Raises:
+        MachineError: Another living process holds it; says which.
+    """
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise MachineError(
+                Problem(
+                    where=str(path.parent),
+                    what=f"process {owner} is at work in this folder",
+                    fix="wait for it, or stop it",
+                )
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

@@ -28,7 +28,7 @@ def claim(plan: Plan) -> tuple[Path, Path | None]:
         folder = _next(plan)
     else:
         folder = Path(plan.output_dir)
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.is_dir() and any(p.name != ".lock" for p in folder.iterdir()):
             return folder, _continued(plan, folder)
         _make(folder)
     probe(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import torch
 from swift.core.env import Ranks
 from swift.core.errors import Interrupted, Problem, SwiftError
 from swift.core.events import Events
+from swift.core.files import locked
 from swift.parallel import Placement, Site, strategies
 from swift.run.data import Prepared, RunFeed, prepare
 from swift.run.folder import check_space
@@ -46,9 +48,22 @@ def train(
         given: Live objects instead of the plan's files.
 
     Raises:
+        MachineError: Another process is at work in the folder.
         Interrupted: A signal asked for the end; a checkpoint holds what was done.
         TrainingError: The numbers went wrong.
     """
+    with locked(folder / ".lock") if ranks.rank == 0 else nullcontext():
+        return _train(plan, folder, ranks, resume, show, given)
+
+
+def _train(
+    plan: Plan,
+    folder: Path,
+    ranks: Ranks,
+    resume: Path | None,
+    show: Callable[[dict[str, Any]], None],
+    given: Given,
+) -> Path:
     events = Events(folder / "events.jsonl") if ranks.rank == 0 else None
 
     def event(kind: str, **fields: Any) -> None:
