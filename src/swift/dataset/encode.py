@@ -211,13 +211,13 @@ def _spanned(sample: Sample, template: Template, pairs: bool) -> list[Spanned]:
 
 def _trained(messages: Sequence[Message], spanned: Spanned) -> Spanned:
     """Leave out the turns whose own `loss` is false; with any that is true, only those count."""
-    said = [m.loss for m in messages if m.role == "assistant"]
-    if all(loss is None for loss in said) or len(said) != len(spanned.spans):
+    said = [m.loss for m in messages if m.role == "assistant" and m.loss is not None]
+    if not said:
         return spanned
     unsaid = not any(said)
-    keep = [loss if loss is not None else unsaid for loss in said]
-    spans = tuple(s for s, kept in zip(spanned.spans, keep, strict=True) if kept)
-    return type(spanned)(spanned.text, spans)
+    keep = [(s, t) for s, t in zip(spanned.spans, spanned.turns, strict=True)
+            if (unsaid if messages[t].loss is None else messages[t].loss)]  # fmt: skip
+    return type(spanned)(spanned.text, tuple(s for s, _ in keep), tuple(t for _, t in keep))
 
 
 def _shared(a: str, b: str) -> int:
@@ -234,8 +234,7 @@ def _shared(a: str, b: str) -> int:
 
 def _after(spanned: Spanned, shared: int) -> Spanned:
     """Keep the answers that are not wholly inside the shared beginning."""
-    last = spanned.spans[-1:]
-    spans = tuple(s for s in spanned.spans if s[1] > shared) or last
+    spans = tuple(s for s in spanned.spans if s[1] > shared) or spanned.spans[-1:]
     return type(spanned)(spanned.text, spans)
 
 
