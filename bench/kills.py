@@ -30,7 +30,7 @@ def main() -> int:
         out = f"killed-{number}"
         folder = place.base / out
         child = place.start(out)
-        step = draw.randint(1, 12)
+        step = draw.randint(1, 10)
         wait_for_steps(folder, step)
         if number < IN_SAVE:
             until = time.monotonic() + 30
