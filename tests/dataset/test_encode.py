@@ -127,15 +127,13 @@ def test_counts_add_up(models: Models) -> None:
 
 def test_the_fingerprint_sees_ids_marks_and_order(models: Models) -> None:
     a, b = Sample(chosen=chat("a", "b")), Sample(chosen=chat("c", "d"))
-    prints = {
-        encoded(models, samples, **options).fingerprint()
-        for samples, options in (
-            ([a, b], {}),
-            ([b, a], {}),
-            ([a], {}),
-            ([a, b], {"supervise": "all"}),
-        )
-    }
+    cases: list[tuple[list[Sample], dict[str, Any]]] = [
+        ([a, b], {}),
+        ([b, a], {}),
+        ([a], {}),
+        ([a, b], {"supervise": "all"}),
+    ]
+    prints = {encoded(models, samples, **options).fingerprint() for samples, options in cases}
     assert len(prints) == 4
     assert encoded(models, [a, b]).fingerprint() in prints
 
