@@ -51,8 +51,7 @@ class ModelSource:
         if role != "policy":
             return LogProbs(model.requires_grad_(False))
         if self._recompute:
-            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-            model.enable_input_require_grads()  # type: ignore[operator]
+            model.activation_checkpointing_enable()  # type: ignore[operator]
         adapted = hasattr(model, "peft_config")
         return LogProbs(model if adapted else self._tuner.attach(model))
 

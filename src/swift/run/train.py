@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from contextlib import nullcontext
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +52,17 @@ def train(
         Interrupted: A signal asked for the end; a checkpoint holds what was done.
         TrainingError: The numbers went wrong.
     """
-    with locked(folder / ".lock") if ranks.rank == 0 else nullcontext():
-        return _train(plan, folder, ranks, resume, show, given)
+    with ExitStack() as stack:
+        events: Events | None = None
+        if ranks.rank == 0:
+            stack.enter_context(locked(folder / ".lock"))
+            events = stack.enter_context(closing(Events(folder / "events.jsonl")))
+
+        def event(kind: str, **fields: Any) -> None:
+            if events is not None:
+                show(events.write(kind, **fields))
+
+        return _train(plan, folder, ranks, resume, event, given)
 
 
 def _train(
@@ -61,15 +70,9 @@ def _train(
     folder: Path,
     ranks: Ranks,
     resume: Path | None,
-    show: Callable[[dict[str, Any]], None],
+    event: Callable[..., None],
     given: Given,
 ) -> Path:
-    events = Events(folder / "events.jsonl") if ranks.rank == 0 else None
-
-    def event(kind: str, **fields: Any) -> None:
-        if events is not None:
-            show(events.write(kind, **fields))
-
     with Signals() as signals:
         _seed(plan.recipe.train.seed, ranks.rank, plan)
         prepared = prepare(plan, event, given)

@@ -32,6 +32,12 @@ _CLAUSES: dict[str, tuple[str, str]] = {
     "goal": ("going to {W}|bound for {W}|goal: {W}", "去{w}|前往{w}|目的：{w}"),
     "size": ("size {n}|{n} metres|size: {n}", "大小{n}|{n}米|尺寸：{n}"),
     "style": ("style {w}|in {w}|style: {w}", "样式{w}|风格{w}|款式：{w}"),
+    "brand": ("brand {w}|made by {w}|brand: {w}", "品牌{w}|牌子是{w}|商标：{w}"),
+    "shop": ("bought at {W}|shop {W}|shop: {W}", "在{w}商店|去{w}买|店址：{w}"),
+    "fee": ("worth {n} dollars|the fee is {n}|fee: {n}", "价值{n}元|收{n}元|资格{n}"),
+    "host": ("sent to {W}|for {W}|host: {W}", "送给{w}|请寄给{w}|收到：{w}"),
+    "face": ("it looks {w}|a {w} one|face: {w}", "颜面{w}|容颜{w}|颜：{w}"),
+    "note": ("please note {w}|remember {w}|note: {w}", "请记{w}|我说{w}|备注：{w}"),
 }
 
 
