@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.kit import chat_rows, tiny_chat_model
 
 from swift.core.errors import PlanError
 from swift.plan import Plan, read_plan, resolve, write_plan
 from swift.recipe import read
+from tests.kit import chat_rows, tiny_chat_model
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 

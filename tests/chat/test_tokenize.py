@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kit import tiny_chat_model
 
 from swift.chat.message import Message
 from swift.chat.template import Spanned, load
 from swift.chat.tokenize import Tokenizer
 from swift.core.errors import DataError
+from tests.kit import tiny_chat_model
 
 
 @pytest.fixture(scope="module")

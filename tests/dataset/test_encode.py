@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.kit import tiny_chat_model
 
 from swift.chat.message import Message, Sample
 from swift.chat.template import Template, load
 from swift.chat.tokenize import Tokenizer
 from swift.core.errors import DataError
 from swift.dataset.encode import Encoded, Report, encode
+from tests.kit import tiny_chat_model
 
 Models = tuple[Template, Tokenizer]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.kit import bare_job, batch, exact_norms, on_ranks, random_rows, tiny_model, worst
 from torch import Tensor
 
 from swift.method import Method
@@ -26,6 +25,7 @@ from swift.run.source import ModelSource
 from swift.seam.types import Batch
 from swift.tuner.full import Full
 from swift.tuner.lora import Lora
+from tests.kit import bare_job, batch, exact_norms, on_ranks, random_rows, tiny_model, worst
 
 METHODS: dict[str, Method] = {"sft": Sft(), "dpo": Dpo(beta=0.5)}
 TUNERS = {"full": Full(), "lora": Lora(rank=4)}

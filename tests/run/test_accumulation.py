@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.kit import bare_job, batch, exact_norms, random_rows, tiny_model, worst
 from torch import Tensor
 
 from swift.method import Method
@@ -23,6 +22,7 @@ from swift.run.loop import one_step
 from swift.run.source import ModelSource
 from swift.seam.types import Batch, Outputs, Rows, Terms
 from swift.tuner.full import Full
+from tests.kit import bare_job, batch, exact_norms, random_rows, tiny_model, worst
 
 STEPS = 20
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit import chat_rows, tiny_chat_model
 
 from swift.checkpoint import newest
 from swift.core.events import read_events
 from swift.run.save import digest_of
+from tests.kit import chat_rows, tiny_chat_model
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.kit import chat_rows, tiny_chat_model
 
 from swift.checkpoint import checkpoints, newest, read_card
 from swift.core.events import read_events
 from swift.run.save import digest_of
+from tests.kit import chat_rows, tiny_chat_model
 
 RECIPE = """
 model: {{id: {model}, dtype: float32}}

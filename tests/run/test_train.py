@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from tests.kit import chat_rows, tiny_chat_model
 
 from swift.checkpoint import checkpoints, newest, read_card
 from swift.core.env import Ranks
@@ -20,6 +19,7 @@ from swift.recipe import read
 from swift.run.folder import claim
 from swift.run.given import NOTHING, Given
 from swift.run.train import train
+from tests.kit import chat_rows, tiny_chat_model
 
 
 @pytest.fixture(scope="module")

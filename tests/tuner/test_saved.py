@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.kit import bare_job, batch, random_rows, tiny_model
 from torch import Tensor
 
 from swift.core.errors import PlanError
@@ -24,6 +23,7 @@ from swift.tuner import Tuner
 from swift.tuner.freeze import Freeze
 from swift.tuner.full import Full
 from swift.tuner.lora import Lora
+from tests.kit import bare_job, batch, random_rows, tiny_model
 
 OPEN = """
 import json, sys, torch
