@@ -76,7 +76,7 @@ CLEAN = [
     "dataset: {name: a.csv, format: alpaca, columns: {q: instruction, a: output}}",
     "dataset:\n- a.jsonl\n- name: b.parquet",
     "data: {max_length: 512, shuffle: false, bucket: false, on_long: drop, validation: 0.01}",
-    "data: {validation: held-out.jsonl, workers: 2}",
+    "data: {validation: held-out.jsonl}",
     "task: text\nmethod: {name: sft, all_tokens: true}",
     "task: dpo",
     "method: {name: dpo, beta: 0.05, reference: model}\ntuner: full",
