@@ -158,11 +158,25 @@ def encode(
     if not len(encoded):
         raise DataError(
             Problem(
+                where="dataset",
                 what=f"no sample is left to train on: {report.describe()}",
-                fix="look at the rows named; is `data.max_length` long enough?",
+                fix=_advice(report),
             )
         )
     return encoded
+
+
+def _advice(report: Report) -> str:
+    if not report.rows:
+        return "the files hold no row"
+    worst = max(report.counts, key=lambda name: report.counts[name])
+    advice = {
+        "no-rejected": "pairs need a second answer: a column `rejected` or `rejected_response`",
+        "truncated": "raise data.max_length",
+        "too-long": "raise data.max_length, or on_long: truncate",
+        "broken-line": "one JSON object a line",
+    }
+    return advice.get(worst, "look at the rows named")
 
 
 _Tokens = tuple[Sequence[int], Sequence[bool]]

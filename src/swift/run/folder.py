@@ -124,8 +124,17 @@ def check_space(folder: Path, checkpoint_bytes: int, keep: int) -> None:
         raise MachineError(
             Problem(
                 where=str(folder),
-                what=f"{keep} checkpoints and one being written take {needed / 1e9:.2f} GB, but "
-                f"{free / 1e9:.2f} GB are free",
+                what=f"{keep} checkpoints and one being written take {_size(needed)}, but "
+                f"{_size(free)} are free",
                 fix="free some space, lower train.keep, or give an output_dir on another disk",
             )
         )
+
+
+def _size(count: int) -> str:
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.3g} {unit}"

@@ -196,7 +196,9 @@ def _check(number: int, sums: Sums, stepped: Stepped, batches: Sequence[Batch]) 
             where=f"step {number + 1}",
             what=f"{what} is not finite (loss {sums.loss:g}, norm {stepped.norm:g}); nothing was "
             f"updated. Rows of this rank: {', '.join(origins) or 'unknown'}",
-            fix="lower train.learning_rate, raise train.warmup, or use dtype: bfloat16 or float32",
+            fix="look for infinite or missing numbers in the model's weights"
+            if number == 0
+            else "lower train.learning_rate, raise train.warmup, or use dtype: bfloat16 or float32",
         )
     )
 

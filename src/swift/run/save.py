@@ -59,6 +59,9 @@ def save(
     write_state(aside, ranks.rank, pieces, {"python": _python_generator()})
     tuner = plan.recipe.tuner
     weights = placement.weights(trained_only=tuner.adapters)
+    if not tuner.adapters and plan.dtype in ("bfloat16", "float16"):
+        # A whole model is kept as it will be used; `state/` holds what was trained, in float32.
+        weights = ((name, w.to(getattr(torch, plan.dtype))) for name, w in weights)
     if ranks.rank == 0:
         tuner.save(weights, placement.model(), aside, plan.model.folder)
         _companions(Path(plan.model.folder), aside)

@@ -75,6 +75,7 @@ def save_model(weights: Iterable[tuple[str, Tensor]], model: nn.Module, folder: 
         filled, total = filled + size, total + size
     temporary.append(_write(shards.pop(), folder, len(temporary)))
     _name_shards(temporary, index, total, folder)
+    model.config.dtype = tensor.dtype
     model.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.save_pretrained(folder)  # type: ignore[union-attr, operator]
