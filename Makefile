@@ -15,7 +15,7 @@ setup: .venv/.ready ## make .venv with everything that development needs
 demo: setup ## train nano on its task and show what it learned
 	sh tools/demo.sh
 
-test: setup ## all tests (about 10 minutes on two cores)
+test: setup ## all tests (about 7 minutes on two cores)
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile
 
 test-quick: setup ## all tests but the slow ones

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ def load(folder: Path) -> tuple[Any, Any]:
     """Return (model, tokenizer) of a model folder or of a checkpoint with an adapter."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    warnings.simplefilter("ignore", FutureWarning)  # PEFT 0.21 uses an old name of transformers 5
 
     adapter = (folder / "adapter_config.json").is_file()
     base = read_card(folder).base if adapter else str(folder)

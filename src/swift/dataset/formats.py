@@ -12,12 +12,21 @@ from typing import Any
 from swift.chat.message import Message, Sample
 from swift.core.errors import DataError, Problem, nearest
 from swift.dataset.sources import Raw
+from swift.dataset.turns import (
+    ANSWERS,
+    QUESTIONS,
+    Reject,
+    Row,
+    answer,
+    answered,
+    first,
+    messages,
+    question,
+    text_of,
+    tools,
+)
 
-Row = Mapping[str, Any]
-
-
-class Reject(Exception):  # noqa: N818 - it is a verdict on a row, not a failure
-    """A row that gives no Sample; its text is the name it is counted under."""
+_SECOND_ANSWERS = ("rejected", "rejected_response", "rejected_messages")
 
 
 @dataclass(frozen=True)
@@ -67,23 +76,29 @@ def to_samples(
         on_reject: Is told (name, origin) of every row that gives no Sample.
 
     Raises:
-        DataError: The format is unknown, or the first row's columns fit none.
+        DataError: The format is unknown, or the first row's columns do not fit it (or any), or
+            hold no second answer where pairs are wanted.
     """
-    chosen = _named(format)
-    first = True
+    named = _named(format)
+    begun = False
     for raw in raws:
         if raw.row is None:
             on_reject(raw.trouble, raw.origin)
             continue
-        row = {columns.get(k, k): v for k, v in raw.row.items()} if columns else raw.row
-        how = chosen or _recognised(row)
-        if how is None and first:
-            raise _unknown(row, raw.origin)
+        row = _renamed(raw.row, columns) if columns else raw.row
+        if not begun:
+            _check_columns(row, named, pairs, raw.origin)
+            begun = True
         try:
-            yield _sample(how, row, raw.origin, pairs)
+            yield _sample(named or _recognised(row), row, raw.origin, pairs)
         except Reject as reject:
             on_reject(str(reject), raw.origin)
-        first = False
+
+
+def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
+    """Return the row with its columns renamed; one that had the new name already gives way."""
+    kept = {name: value for name, value in row.items() if name not in columns}
+    return kept | {columns[name]: value for name, value in row.items() if name in columns}
 
 
 def _named(name: str) -> Format | None:
@@ -104,15 +119,30 @@ def _recognised(row: Row) -> Format | None:
     return next((f for f in FORMATS.values() if f.fits(row)), None)
 
 
-def _unknown(row: Row, origin: str) -> DataError:
-    known = "; ".join(f"{f.name}: {' + '.join(f.wants)}" for f in FORMATS.values())
-    return DataError(
-        Problem(
-            where=origin,
-            what=f"columns {', '.join(map(repr, row)) or 'none'} are no format's ({known})",
-            fix="name them: dataset: {name: …, columns: {your_column: query, …}}",
+def _check_columns(row: Row, named: Format | None, pairs: bool, origin: str) -> None:
+    """Refuse a source whose first row shows that none will be understood."""
+    seen = ", ".join(map(repr, row)) or "none"
+    how = named or _recognised(row)
+    if how is None or not how.fits(row):
+        asked = [named] if named else list(FORMATS.values())
+        known = "; ".join(f"{f.name}: {' + '.join(f.wants)}" for f in asked)
+        whose = f"not those of `{named.name}`" if named else "no format's"
+        raise DataError(
+            Problem(
+                where=origin,
+                what=f"columns {seen} are {whose} ({known})",
+                fix="name them: dataset: {name: …, columns: {your_column: query, …}}",
+            )
         )
-    )
+    if pairs and not any(name in row for name in _SECOND_ANSWERS):
+        raise DataError(
+            Problem(
+                where=origin,
+                what=f"columns {seen} hold no second answer, and pairs are trained "
+                f"(one of {', '.join(_SECOND_ANSWERS)})",
+                fix="name it: dataset: {name: …, columns: {your_column: rejected_response}}",
+            )
+        )
 
 
 def _sample(how: Format | None, row: Row, origin: str, pairs: bool) -> Sample:
@@ -120,10 +150,13 @@ def _sample(how: Format | None, row: Row, origin: str, pairs: bool) -> Sample:
         raise Reject("unknown-format")
     try:
         made = how.read(row)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise Reject("wrong-shape") from error
-    if pairs and not made.rejected:
-        raise Reject("no-rejected")
+    if pairs:
+        if not made.rejected:
+            raise Reject("no-rejected")
+        if not made.chosen[-1].role == made.rejected[-1].role == "assistant":
+            raise Reject("no-answer")
     return Sample(
         chosen=made.chosen,
         rejected=made.rejected if pairs else (),
@@ -139,155 +172,74 @@ def _sample(how: Format | None, row: Row, origin: str, pairs: bool) -> Sample:
 @format("preference", "chosen rejected")
 def _preference(row: Row) -> Sample:
     """Two answers: message lists, or strings beside `prompt` (or another name of a question)."""
-    if isinstance(row["chosen"], str):
-        asked = _question(row)
-        return Sample(
-            chosen=(*asked, _answer(row["chosen"])), rejected=(*asked, _answer(row["rejected"]))
-        )
-    asked = _messages(row["prompt"]) if isinstance(row.get("prompt"), list) else ()
-    chosen, rejected = _messages(row["chosen"]), _messages(row["rejected"])
-    whole = len(chosen) > 1 or not asked
     return Sample(
-        chosen=_checked(chosen if whole else (*asked, *chosen)),
-        rejected=_checked(rejected if whole else (*asked, *rejected)),
-        tools=_tools(row),
+        chosen=_side(row, row["chosen"]),
+        rejected=_side(row, row["rejected"]) if row["rejected"] else (),
+        tools=tools(row),
     )
+
+
+def _side(row: Row, said: Any) -> tuple[Message, ...]:
+    """Return the question and one answer to it, which may be a whole conversation itself."""
+    if isinstance(said, str):
+        return (*_asked(row), answer(said))
+    turns = answered(messages(said))
+    return turns if turns[0].role in ("system", "developer", "user") else (*_asked(row), *turns)
+
+
+def _asked(row: Row) -> tuple[Message, ...]:
+    prompt = row.get("prompt")
+    return messages(prompt) if isinstance(prompt, list) else question(row)
 
 
 @format("messages", "messages|conversations|conversation")
 def _conversation(row: Row) -> Sample:
     """A list of turns (OpenAI's, or ShareGPT's from / value), perhaps with another answer."""
-    said = next(row[k] for k in ("messages", "conversations", "conversation") if k in row)
-    turns = _messages(said)
-    system = row.get("system")
-    if isinstance(system, str) and system and turns and turns[0].role != "system":
-        turns = (Message(role="system", content=system), *turns)
+    turns = messages(first(row, ("messages", "conversations", "conversation")))
+    if row.get("system") and turns[0].role != "system":
+        turns = (Message(role="system", content=text_of(row["system"])), *turns)
     rejected: tuple[Message, ...] = ()
     if row.get("rejected_messages"):
-        rejected = _checked(_messages(row["rejected_messages"]))
+        rejected = answered(messages(row["rejected_messages"]))
     elif row.get("rejected_response"):
-        rejected = (*turns[:-1], _answer(row["rejected_response"]))
-    return Sample(chosen=_checked(turns), rejected=rejected, tools=_tools(row))
+        keep = turns[:-1] if turns[-1].role == "assistant" else turns
+        rejected = (*keep, answer(row["rejected_response"]))
+    return Sample(chosen=answered(turns), rejected=rejected, tools=tools(row))
 
 
 @format("alpaca", "instruction output|response")
 def _alpaca(row: Row) -> Sample:
     """An instruction, perhaps an input to it, and the output."""
-    asked = _text(row["instruction"])
+    asked = text_of(row["instruction"])
     if row.get("input"):
-        asked = f"{asked}\n{_text(row['input'])}"
-    said = row["output"] if "output" in row else row["response"]
-    return _turns(row, asked, said)
+        asked = f"{asked}\n{text_of(row['input'])}"
+    return _turns(row, asked, first(row, ("output", "response")))
 
 
 @format("query-response", "query|question|prompt|instruction response|answer|completion|output")
 def _query_response(row: Row) -> Sample:
-    """A question and its answer."""
-    said = next(row[k] for k in ("response", "answer", "completion", "output") if k in row)
+    """A question and its answer, as texts or as lists of messages."""
+    said = first(row, ANSWERS)
     if isinstance(said, list):
-        asked = next(row[k] for k in ("prompt", "query", "question") if k in row)
-        return Sample(chosen=_checked((*_messages(asked), *_messages(said))), tools=_tools(row))
+        asked = messages(first(row, QUESTIONS))
+        return Sample(chosen=answered((*asked, *messages(said))), tools=tools(row))
     return _turns(row, None, said)
 
 
 @format("text", "text|content")
 def _plain(row: Row) -> Sample:
     """A document."""
-    text = _text(row["text"] if "text" in row else row["content"])
+    text = text_of(first(row, ("text", "content")))
     if not text.strip():
         raise Reject("empty")
     return Sample(text=text)
 
 
-# --- parts ---------------------------------------------------------------------------------------
-
-_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
-_ROLES |= {"function_call": "assistant", "observation": "tool", "function": "tool"}
-_KNOWN_ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
-
-
 def _turns(row: Row, asked: str | None, said: Any) -> Sample:
-    before = _question(row, asked)
+    before = question(row, asked)
     rejected = row.get("rejected_response") or row.get("rejected")
     return Sample(
-        chosen=(*before, _answer(said)),
-        rejected=(*before, _answer(rejected)) if rejected else (),
-        tools=_tools(row),
+        chosen=(*before, answer(said)),
+        rejected=(*before, answer(rejected)) if rejected else (),
+        tools=tools(row),
     )
-
-
-def _question(row: Row, asked: str | None = None) -> tuple[Message, ...]:
-    """Return system, history and question."""
-    if asked is None:
-        names = ("query", "question", "prompt", "instruction")
-        asked = _text(next(row[k] for k in names if k in row))
-    if not asked.strip():
-        raise Reject("empty-question")
-    turns: list[Message] = []
-    if row.get("system"):
-        turns.append(Message(role="system", content=_text(row["system"])))
-    for before, after in row.get("history") or ():
-        turns.append(Message(role="user", content=_text(before)))
-        turns.append(Message(role="assistant", content=_text(after)))
-    return (*turns, Message(role="user", content=asked))
-
-
-def _answer(said: Any) -> Message:
-    if isinstance(said, str) and not said.strip():
-        raise Reject("empty-answer")
-    return Message(role="assistant", content=_text(said))
-
-
-def _messages(said: Any) -> tuple[Message, ...]:
-    if not isinstance(said, list) or not said:
-        raise Reject("wrong-shape")
-    return tuple(_message(turn) for turn in said)
-
-
-def _message(turn: Any) -> Message:
-    role = turn.get("role", turn.get("from"))
-    role = _ROLES.get(role, role)
-    if role not in _KNOWN_ROLES:
-        raise Reject("wrong-role")
-    content = turn.get("content", turn.get("value"))
-    more = {
-        k: v
-        for k, v in turn.items()
-        if k not in ("role", "from", "content", "value", "loss") and v is not None
-    }
-    if content is None and more.get("tool_calls"):
-        content = ""
-    loss = turn.get("loss")
-    return Message(
-        role=role, content=_text(content), more=more, loss=None if loss is None else bool(loss)
-    )
-
-
-def _checked(turns: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Refuse a conversation in which the assistant says nothing."""
-    answers = [m for m in turns if m.role == "assistant"]
-    if not answers:
-        raise Reject("no-answer")
-    if not any(m.content.strip() or m.more.get("tool_calls") for m in answers):
-        raise Reject("empty-answer")
-    return turns
-
-
-def _tools(row: Row) -> tuple[Mapping[str, Any], ...]:
-    tools = row.get("tools") or ()
-    if isinstance(tools, str):
-        import json
-
-        tools = json.loads(tools)
-    if not all(isinstance(t, Mapping) for t in tools):
-        raise Reject("wrong-shape")
-    return tuple(tools)
-
-
-def _text(said: Any) -> str:
-    """Return a string; content in parts is joined if all parts are text."""
-    if isinstance(said, list) and all(isinstance(p, Mapping) and "text" in p for p in said):
-        said = "".join(p["text"] for p in said)
-    if not isinstance(said, str):
-        raise Reject("wrong-shape")
-    return said

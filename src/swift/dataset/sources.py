@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import random
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swift.core.errors import DataError, Problem, nearest
+from swift.core.errors import DataError, MachineError, Problem, nearest
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
@@ -26,7 +27,7 @@ class Raw:
     """"mine.jsonl:17"."""
 
     trouble: str = ""
-    """Why there is no row: "broken-line"."""
+    """Why there is no row: "broken-line", "not-utf-8"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +51,9 @@ def find(name: str) -> Source:
     Raises:
         DataError: There is none; every place looked at is named.
     """
-    stem, sign, count = name.partition("#")
-    if sign and not (count.isdigit() and int(count)):
+    whole = _files(Path(name).expanduser())  # a path may hold a # of its own
+    stem, sign, count = (name, "", "") if whole else name.partition("#")
+    if sign and not (count.isdecimal() and int(count)):
         raise DataError(
             Problem(
                 where="dataset",
@@ -61,34 +63,40 @@ def find(name: str) -> Source:
         )
     take = int(count) if sign else None
     path = Path(stem).expanduser()
-    files = (path,) if path.is_file() else _inside(path)
-    files = files or tuple(p for s in SUFFIXES if (p := Path("data") / f"{stem}{s}").is_file())[:1]
+    beside = (_files(Path("data") / f"{stem}{suffix}") for suffix in SUFFIXES)
+    files = whole or _files(path) or next(filter(None, beside), ())
     if files:
         _readable(files)
         return Source(name=name, files=files, take=take)
     catalogue = _catalogue()
     if stem in catalogue:
         return Source(name=name, generator=catalogue[stem].removeprefix("generated:"), take=take)
-    kind = "a folder without data files" if path.is_dir() else "no file or folder"
     raise DataError(
         Problem(
             where="dataset",
-            what=f"there is no data set `{stem}`: {path} is {kind}, there is no data/{stem}.*, and "
-            "the catalogue has no such name",
+            what=f"there is no data set `{stem}`: {path} is no file and no folder with data files, "
+            f"there is no {Path('data') / stem}.*, and the catalogue has no such name",
             fix=nearest(stem, list(catalogue)),
         )
     )
 
 
-def _inside(folder: Path) -> tuple[Path, ...]:
-    if not folder.is_dir():
-        return ()
-    return tuple(sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES))
+def _files(path: Path) -> tuple[Path, ...]:
+    """Return the file, or the data files of the folder; nothing where neither is."""
+    try:
+        if path.is_dir():
+            inside = (p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            return tuple(sorted(p for p in inside if not p.name.startswith(".")))
+        return (path,) if path.is_file() else ()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return ()
+        raise _cannot_read(path, error) from error
 
 
 def _readable(files: tuple[Path, ...]) -> None:
     for path in files:
-        if path.suffix not in SUFFIXES:
+        if path.suffix.lower() not in SUFFIXES:
             raise DataError(
                 Problem(
                     where=str(path),
@@ -107,7 +115,8 @@ def rows(source: Source, *, split: str = "train", seed: int = 42) -> Iterator[Ra
     """Yield the rows of a source, streamed; with `take` a draw by `seed`, in the file's order.
 
     Raises:
-        DataError: A file cannot be read at all; says where it breaks.
+        DataError: A file is not what its name says, or not UTF-8; says where it breaks.
+        MachineError: A file may not be read, or its disk fails.
     """
     if source.take is None:
         yield from _all(source, split, seed)
@@ -125,18 +134,38 @@ def _all(source: Source, split: str, seed: int) -> Iterator[Raw]:
 
         for number, row in enumerate(samples(source.generator, split, seed), 1):
             yield Raw(row=row, origin=f"{source.name}:{number}")
+    readers = {".parquet": _parquet, ".csv": _csv, ".tsv": _csv, ".json": _json}
     for path in source.files:
-        readers = {".parquet": _parquet, ".csv": _csv, ".tsv": _csv, ".json": _json}
         try:
-            yield from readers.get(path.suffix, _lines)(path)
+            yield from readers.get(path.suffix.lower(), _lines)(path)
         except UnicodeDecodeError as error:
-            raise DataError(
-                Problem(
-                    where=str(path),
-                    what=f"byte {error.start} is not UTF-8",
-                    fix=f"iconv -f GB18030 -t UTF-8 {path.name} (or from whatever it is in)",
-                )
-            ) from error
+            raise _not_utf8(path) from error
+        except OSError as error:
+            raise _cannot_read(path, error) from error
+
+
+def _not_utf8(path: Path) -> DataError:
+    """Return the error that names the first line that is not UTF-8."""
+    number, line, meant = 0, b"", "GB18030"
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                meant = "UTF-16"
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                break
+    return DataError(
+        Problem(
+            where=f"{path}:{number}",
+            what="not UTF-8",
+            fix=f"iconv -f {meant} -t UTF-8 {path.name} (or from whatever it is in)",
+        )
+    )
+
+
+def _cannot_read(path: Path, error: OSError) -> MachineError:
+    return MachineError(Problem(where=str(path), what=f"cannot be read: {error.strerror or error}"))
 
 
 def _parquet(path: Path) -> Iterator[Raw]:
@@ -145,29 +174,27 @@ def _parquet(path: Path) -> Iterator[Raw]:
 
     number = 0
     try:
-        with pq.ParquetFile(path) as file:
+        with path.open("rb") as raw, pq.ParquetFile(raw) as file:
             for batch in file.iter_batches():
                 for row in batch.to_pylist():
                     number += 1
                     yield Raw(row=row, origin=f"{path.name}:{number}")
-    except pyarrow.ArrowInvalid as error:
-        raise DataError(
-            Problem(where=str(path), what=f"no readable Parquet file: {error}")
-        ) from error
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's, not the file's
+        what = f"no readable Parquet file: {error}"
+        raise DataError(Problem(where=f"{path}:{number + 1}", what=what)) from error
 
 
 def _csv(path: Path) -> Iterator[Raw]:
+    csv.field_size_limit(2**31 - 1)  # a document may be longer than the 131072 of the default
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        reader = csv.DictReader(file, delimiter=delimiter)
         try:
             for row in reader:
-                origin = f"{path.name}:{reader.line_num}"
                 whole = None not in row and None not in row.values()
-                yield Raw(
-                    row=dict(row) if whole else None,
-                    origin=origin,
-                    trouble="" if whole else "broken-line",
-                )
+                yield _checked(row if whole else None, f"{path.name}:{reader.line_num}")
         except csv.Error as error:
             where = f"{path}:{reader.line_num}"
             raise DataError(Problem(where=where, what=f"no readable CSV: {error}")) from error
@@ -178,13 +205,12 @@ def _json(path: Path) -> Iterator[Raw]:
     try:
         tree = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
+        where, why = f"{path}:{error.lineno}", error.msg
         raise DataError(
-            Problem(
-                where=f"{path}:{error.lineno}",
-                what=f"no JSON: {error.msg}",
-                fix="one row a line? call it .jsonl",
-            )
+            Problem(where=where, what=f"no JSON: {why}", fix="one row a line? call it .jsonl")
         ) from error
+    except RecursionError as error:
+        raise DataError(Problem(where=str(path), what="no JSON: nested too deeply")) from error
     listed = tree.get("data") if isinstance(tree, dict) else tree
     if not isinstance(listed, list):
         raise DataError(
@@ -195,15 +221,32 @@ def _json(path: Path) -> Iterator[Raw]:
 
 
 def _lines(path: Path) -> Iterator[Raw]:
-    with path.open(encoding="utf-8-sig", newline="\n") as file:
+    """One JSON object a line.
+
+    A line that is not UTF-8 is a reject in a file that was seen to be UTF-8 by an earlier line;
+    else the whole file is in something else.
+    """
+    seen = False
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
+            origin = f"{path.name}:{number}"
             try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            yield _checked(row, f"{path.name}:{number}")
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError:
+                if not seen:
+                    raise
+                yield Raw(row=None, origin=origin, trouble="not-utf-8")
+                continue
+            seen = seen or not line.isascii()
+            if text.strip():
+                yield _checked(_parsed(text), origin)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _checked(row: Any, origin: str) -> Raw:
