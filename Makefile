@@ -2,7 +2,7 @@
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help setup demo test test-quick lint type imports format bench learn
+.PHONY: help setup demo test test-quick lint type imports format bench learn kills
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -33,8 +33,13 @@ type: setup ## types, strictly, tests too
 imports: setup ## the street runs downwards
 	$(dir $(PYTHON))lint-imports
 
-bench: setup ## speed beside the hand-written floor (FLOOR=path of it)
-	OMP_NUM_THREADS=1 $(PYTHON) -m bench
+bench: setup ## start-up, the output head, and (with FLOOR=folder) speed beside a hand-written loop
+	OMP_NUM_THREADS=1 $(PYTHON) bench/startup.py
+	OMP_NUM_THREADS=1 $(PYTHON) bench/head.py
+	$(if $(FLOOR),OMP_NUM_THREADS=1 $(PYTHON) bench/speed.py --floor $(FLOOR),@echo "bench: speed wants FLOOR=…")
+
+kills: setup ## twenty kills, each resumed to the bit: a table
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(PYTHON) bench/kills.py
 
 learn: setup ## learning on nano, five seeds: a table
 	OMP_NUM_THREADS=1 $(PYTHON) bench/learn.py --seeds 5

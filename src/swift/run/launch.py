@@ -22,6 +22,13 @@ def launch(plan: Plan) -> int:
     Raises:
         SwiftError: As the run failed.
     """
+    if ranks().world > 1:
+        raise PlanError(
+            Problem(
+                what=f"started as one of {ranks().world} processes, but swift starts its own",
+                fix=f"swift … --nproc_per_node {ranks().world}, without torchrun",
+            )
+        )
     folder, checkpoint = claim(plan)
     display = Display(sys.stderr)
     if (folder / "events.jsonl").exists():
