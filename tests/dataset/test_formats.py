@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from swift.chat.message import Sample
 from swift.core.errors import DataError
-from swift.dataset.formats import FORMATS, to_samples
+from swift.dataset.formats import FORMATS, Format, to_samples
 from swift.dataset.sources import Raw
 
 
@@ -66,13 +67,15 @@ def test_history_comes_before_the_question() -> None:
     assert [c for _, c in said(read(row).chosen)] == ["a", "b", "c", "d"]
 
 
+PAIRED = {"prompt": "Hi", "chosen": "Hello", "rejected": "Go away"}
 PAIR = (QA, [("user", "Hi"), ("assistant", "Go away")])
 
 
 @pytest.mark.parametrize(
     "row",
     [
-        {"prompt": "Hi", "chosen": "Hello", "rejected": "Go away"},
+        PAIRED,
+        {"prompt": "Hi", "chosen": [SAY], "rejected": [NO]},
         {"query": "Hi", "response": "Hello", "rejected_response": "Go away"},
         {"messages": [ASK, SAY],
          "rejected_response": "Go away"},
@@ -131,8 +134,15 @@ def test_a_turns_own_loss_and_tool_calls_are_kept() -> None:
         ({"query": 1, "response": "x"}, "wrong-shape"),
         ({"text": ""}, "empty"),
         ({"instruction": "x", "output": None}, "wrong-shape"),
+        ({"messages": [ASK, SAY], "tools": "[" * 100_000}, "wrong-shape"),
+        ({"messages": [ASK, SAY | {"loss": "no"}]}, "wrong-shape"),
+        ({"messages": [{"role": "user", "content": [{"type": "image", "text": ""}]}, SAY]},
+         "wrong-shape"),
+        ({"instruction": "x", "completion": [SAY]}, "wrong-shape"),
+        ({"query": "\ud800", "response": "b"}, "half-character"),
+        ({"messages": [ASK, SAY | {"thinking": "\udfff"}]}, "half-character"),
     ],
-)
+)  # fmt: skip
 def test_a_bad_row_is_counted_by_name(row: dict[str, Any], name: str) -> None:
     rejects: list[tuple[str, str]] = []
     raws = [Raw(row=row, origin="x:1"), Raw(row={"query": "a", "response": "b"}, origin="x:2")]
@@ -142,9 +152,57 @@ def test_a_bad_row_is_counted_by_name(row: dict[str, Any], name: str) -> None:
 
 def test_a_pair_without_its_other_side_is_counted() -> None:
     rejects: list[tuple[str, str]] = []
+    raws = [
+        Raw(row={"query": "a", "response": "b", "rejected_response": "c"}, origin="x:1"),
+        Raw(row={"query": "a", "response": "b"}, origin="x:2"),
+        Raw(row={"prompt": "a", "chosen": "b", "rejected": None}, origin="x:3"),
+    ]
+    assert len(list(to_samples(raws, pairs=True, on_reject=lambda *r: rejects.append(r)))) == 1
+    assert rejects == [("no-rejected", "x:2"), ("no-rejected", "x:3")]
+
+
+def test_pairs_from_a_source_without_second_answers_are_refused_at_once() -> None:
     raws = [Raw(row={"query": "a", "response": "b"}, origin="x:1")]
+    with pytest.raises(DataError, match="x:1: columns 'query', 'response' hold no second answer"):
+        list(to_samples(raws, pairs=True, on_reject=lambda *r: None))
+
+
+def test_a_prompt_goes_before_answers_of_several_turns() -> None:
+    tool = {"role": "tool", "content": "1"}
+    found = read({"prompt": [ASK], "chosen": [SAY, tool, SAY], "rejected": [NO]}, pairs=True)
+    assert [m.role for m in found.chosen] == ["user", "assistant", "tool", "assistant"]
+    assert said(found.rejected) == PAIR[1]
+
+
+def test_lists_may_be_json_text_as_tables_have_them() -> None:
+    assert said(read({"messages": json.dumps([ASK, SAY])}).chosen) == QA
+    assert said(read({"query": "Hi", "response": "Hello", "history": "[]"}).chosen) == QA
+
+
+def test_a_renamed_column_wins_over_one_of_that_name() -> None:
+    for row in ({"q": "Hi", "query": "old"}, {"query": "old", "q": "Hi"}):
+        assert said(read(row | {"response": "Hello"}, columns={"q": "query"}).chosen) == QA
+
+
+def test_a_named_format_that_the_columns_do_not_fit_is_refused() -> None:
+    raws = [Raw(row={"query": "a", "response": "b"}, origin="x:1")]
+    with pytest.raises(DataError, match=r"not those of `alpaca` \(alpaca: instruction"):
+        list(to_samples(raws, format="alpaca", on_reject=lambda *r: None))
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"chosen": "a", "rejected": "b"}, "missing-key"),
+        ({"messages": [ASK, SAY, ASK], "rejected_response": "x"}, "no-answer"),
+        ({"messages": [ASK, SAY], "rejected_messages": [ASK]}, "no-answer"),
+    ],
+)
+def test_a_bad_pair_is_counted_by_name(row: dict[str, Any], name: str) -> None:
+    rejects: list[tuple[str, str]] = []
+    raws = [Raw(row=row, origin="x:1")]
     assert not list(to_samples(raws, pairs=True, on_reject=lambda *r: rejects.append(r)))
-    assert rejects == [("no-rejected", "x:1")]
+    assert rejects == [(name, "x:1")]
 
 
 def test_unknown_columns_are_answered_with_what_is_known() -> None:
@@ -160,25 +218,37 @@ def test_an_unknown_format_is_answered_with_the_nearest() -> None:
 
 WORDS = st.sampled_from(
     "role content from value messages conversations chosen rejected prompt query response text "
-    "history system tools instruction output loss user assistant".split()
+    "history system tools instruction output completion loss rejected_response type".split()
 )
+TEXT = st.sampled_from(["", "Hi", "user", "assistant", "\ud800", "[]", "[[", "{}"])
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
     max_leaves=8,
 )
+TURN = st.fixed_dictionaries(
+    {"role": st.sampled_from(["system", "user", "assistant", "tool"]), "content": TEXT | JSON},
+    optional={"loss": JSON, "tool_calls": JSON, "name": JSON},
+)
+VALUE = TEXT | st.lists(TURN, max_size=4) | JSON
 
 
-@given(st.lists(st.dictionaries(WORDS, JSON, max_size=5), min_size=1, max_size=4), st.booleans())
-def test_any_row_is_a_sample_or_a_named_reject(rows: list[dict[str, Any]], pairs: bool) -> None:
+@pytest.mark.parametrize("how", list(FORMATS.values()), ids=lambda f: f.name)
+@given(data=st.data())
+def test_any_row_is_a_sample_or_a_named_reject(how: Format, data: st.DataObject) -> None:
+    wanted = {data.draw(st.sampled_from(want.split("|"))): VALUE for want in how.wants}
+    row = data.draw(st.dictionaries(WORDS, VALUE, max_size=4))
+    row |= data.draw(st.fixed_dictionaries(wanted))
     rejects: list[str] = []
-    raws = [Raw(row=row, origin=f"x:{i}") for i, row in enumerate(rows)]
-    try:
-        found = list(to_samples(raws, pairs=pairs, on_reject=lambda name, _: rejects.append(name)))
-    except DataError:
-        return  # the first row's columns are no format's
-    assert len(found) + len(rejects) == len(rows)
+    raws = [Raw(row=PAIRED, origin="x:1"), Raw(row=row, origin="x:2")]
+    pairs = data.draw(st.booleans())
+    found = list(to_samples(raws, pairs=pairs, on_reject=lambda name, _: rejects.append(name)))
+    assert len(found) + len(rejects) == 2
     assert all(rejects)
+    for sample in found:
+        spoken = (*sample.chosen, *sample.rejected)
+        assert sample.text or any(m.role == "assistant" for m in spoken)
+        "".join([sample.text, *(m.content for m in spoken)]).encode()  # a tokenizer takes it
 
 
 def test_every_format_says_what_it_is() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swift.core.errors import DataError
-from swift.dataset.sources import Raw, find, rows
+from swift.core.errors import DataError, MachineError
+from swift.dataset.sources import SUFFIXES, Raw, find, rows
 
 ROWS = [{"query": f"q{i}", "response": f"r{i}"} for i in range(20)]
 
@@ -89,7 +90,10 @@ def test_a_broken_line_is_a_named_reject_and_the_rest_is_read(tmp_path: Path) ->
     [
         ("a.json", b'[{"a": 1},\n{]', r"a\.json:2: no JSON"),
         ("a.json", b'{"rows": []}', "neither a list"),
-        ("a.jsonl", '{"text": "你好"}'.encode("gb18030"), "is not UTF-8"),
+        ("deep.json", b"[" * 100_000, "nested too deeply"),
+        ("a.jsonl", b"{}\n" * 5000 + "你好".encode("gb18030"), r"a\.jsonl:5001: not UTF-8"),
+        ("a.csv", b"text\na\n\xff\n", r"a\.csv:3: not UTF-8"),
+        ("a.json", '["你好"]'.encode("utf-16"), "a.json:1: not UTF-8\n.*iconv -f UTF-16"),
         ("a.parquet", b"PAR1nonsense", "no readable Parquet"),
         ("a.xlsx", b"", "no kind of file that is read"),
     ],
@@ -112,15 +116,91 @@ def test_a_count_must_be_a_count(tmp_path: Path) -> None:
         find(f"{write(tmp_path / 'a.jsonl')}#many")
 
 
-@given(st.binary(max_size=60))
-def test_any_bytes_end_as_rows_or_rejects(data: bytes) -> None:
-    import tempfile
+def test_a_parquet_file_that_breaks_inside_says_at_which_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet")
+    data = bytearray(path.read_bytes())
+    data[8:60] = b"\xff" * 52
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.parquet:1: no readable Parquet"):
+        read(str(path))
 
+
+def test_one_line_of_another_encoding_is_a_reject_in_a_file_known_to_be_utf8(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"text": "你好"}\n'.encode() + b'{"text": "\xff"}\n{"text": "b"}\n')
+    assert [r.trouble for r in read(str(path))] == ["", "not-utf-8", ""]
+
+
+def test_a_document_in_a_table_may_be_long(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text\n" + "x" * 200_000 + "\n")
+    assert [len(r.row["text"]) for r in read(str(path)) if r.row] == [200_000]
+
+
+def test_a_path_may_hold_a_hash_sign_and_capitals(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl").rename(tmp_path / "run#3.JSONL")
+    assert len(read(str(path))) == 20
+    assert len(read(f"{path}#5")) == 5
+
+
+def test_hidden_files_of_a_folder_are_not_data(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl")
+    write(tmp_path / ".a.jsonl")
+    assert len(read(str(tmp_path))) == 20
+
+
+def test_a_name_longer_than_any_path_is_simply_not_there() -> None:
+    with pytest.raises(DataError, match="there is no data set"):
+        find("a" * 5000)
+
+
+def test_a_file_that_may_not_be_read_is_the_machines_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = find(str(write(tmp_path / "a.jsonl")))
+
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(MachineError, match=r"a\.jsonl: cannot be read: Permission denied"):
+        list(rows(source))
+
+
+def test_rows_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "a"}\n\xff')  # the end would raise
+    assert next(rows(find(str(path)))).row == {"text": "a"}
+
+
+@given(st.lists(st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"")), max_size=4))
+def test_any_line_of_bytes_is_a_row_or_a_named_reject(lines: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.jsonl"
+        path.write_bytes(b"\n".join(['{"text": "好"}'.encode(), *lines]))
+        found = read(str(path))
+    assert all((r.row is None) == bool(r.trouble) for r in found)
+    said = [b"first", *lines]
+    silent = sum(_blank(line) for line in said)
+    assert len(found) == len(said) - silent
+
+
+def _blank(line: bytes) -> bool:
+    try:
+        return not line.decode().strip()
+    except UnicodeDecodeError:
+        return False
+
+
+@given(st.binary(max_size=60), st.sampled_from(SUFFIXES))
+def test_any_bytes_in_any_file_end_as_rows_or_a_data_error(data: bytes, suffix: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"x{suffix}"
         path.write_bytes(data)
         try:
             found = read(str(path))
         except DataError:
-            return  # not UTF-8
-        assert all((r.row is None) == bool(r.trouble) for r in found)
+            return
+    assert all((r.row is None) == bool(r.trouble) for r in found)

@@ -52,8 +52,10 @@ def find(name: str) -> Source:
         DataError: There is none; every place looked at is named.
     """
     whole = _files(Path(name).expanduser())  # a path may hold a # of its own
-    stem, sign, count = (name, "", "") if whole else name.partition("#")
-    if sign and not (count.isdecimal() and int(count)):
+    stem, sign, count = name.rpartition("#")
+    if whole or not sign:
+        stem, sign, count = name, "", ""
+    if sign and not (count.isdecimal() and len(count) < 19 and int(count)):
         raise DataError(
             Problem(
                 where="dataset",
