@@ -68,6 +68,8 @@ def test_a_run_folder_tells_its_story(base: Path, tmp_path: Path) -> None:
     card = read_card(done.folder / "checkpoint-5")
     assert (card.step, card.total_steps, card.plan) == (5, 5, made.digest)
     assert {"recipe.yaml", "plan.json", "events.jsonl"} <= {p.name for p in done.folder.iterdir()}
+    modes = {p.stat().st_mode & 0o777 for p in done.folder.rglob("checkpoint-*/**/*.*")}
+    assert modes == {(done.folder / "recipe.yaml").stat().st_mode & 0o777}
     start = done.of("start")[0]
     assert 0 < start["trainable"] < start["numel"]
 

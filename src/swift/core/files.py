@@ -120,10 +120,24 @@ def cannot_write(path: Path, error: OSError) -> MachineError:
     return MachineError(Problem(what=what, fix=fixes.get(error.errno or 0, "")))
 
 
+def usual_modes(folder: Path) -> None:
+    """Give every file under `folder` the permissions of a new file.
+
+    Some libraries (safetensors 0.6) write for the owner alone, so that nobody else could serve it.
+    """
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(_new_mode())
+
+
 def _mode(path: Path) -> int:
     """Return the permissions a file at `path` has or would get; mkstemp's are the owner's only."""
     with suppress(OSError):
         return path.stat().st_mode & 0o777
+    return _new_mode()
+
+
+def _new_mode() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask

@@ -175,6 +175,8 @@ def _advice(report: Report) -> str:
         "truncated": "raise data.max_length",
         "too-long": "raise data.max_length, or on_long: truncate",
         "broken-line": "one JSON object a line",
+        "not-utf-8": "save the file as UTF-8",
+        "missing-key": "name the columns: dataset: {name: …, columns: {yours: query, …}}",
     }
     return advice.get(worst, "look at the rows named")
 

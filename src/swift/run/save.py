@@ -14,7 +14,7 @@ from torch import Tensor
 
 from swift import __version__
 from swift.checkpoint import CARD, Card, State, drop_old, write_state
-from swift.core.files import sync_tree, write_text
+from swift.core.files import sync_tree, usual_modes, write_text
 from swift.parallel import Piece
 from swift.run.world import barrier
 
@@ -71,6 +71,7 @@ def save(
     barrier()
     if ranks.rank == 0:
         write_text(aside / CARD, _card(plan, step, facts).model_dump_json(indent=2) + "\n")
+        usual_modes(aside)
         sync_tree(aside)
         aside.rename(final)
         sync_tree(run, deep=False)
