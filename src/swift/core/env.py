@@ -66,3 +66,11 @@ def without_plugins_of_pydantic() -> None:
     For a command, whose start that would double in a large environment.
     """
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+
+def visible_gpus(count: int) -> int:
+    """Return how many of `count` GPUs CUDA_VISIBLE_DEVICES lets this process use."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return count
+    return min(count, sum(1 for n in named.split(",") if n.strip() not in ("", "-1")))

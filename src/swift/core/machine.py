@@ -7,6 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 
+from swift.core.env import visible_gpus
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
@@ -31,9 +33,12 @@ def machine() -> Machine:
     except (OSError, subprocess.SubprocessError):
         return Machine()
     rows = [line.rsplit(",", 1) for line in done.stdout.splitlines() if "," in line]
-    capable = [float(cap) >= 8.0 for _, cap in rows]
+    # A capability is "9.0"; old drivers say "[N/A]".
+    capable = [
+        cap.strip().partition(".")[0].isdecimal() and int(float(cap)) >= 8 for _, cap in rows
+    ]
     return Machine(
-        gpus=len(rows),
+        gpus=visible_gpus(len(rows)),
         names=tuple(name.strip() for name, _ in rows),
         bfloat16=bool(rows) and all(capable),
     )
