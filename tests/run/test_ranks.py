@@ -82,6 +82,14 @@ def test_the_proof_of_what_ran_is_an_event(base: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_mistake_in_the_data_comes_back_from_the_ranks(base: Path) -> None:
+    child = start(base, "bad", "--nproc_per_node", "2", "--data.max_length", "2")
+    _, errors = child.communicate(timeout=90)
+    assert child.returncode == 2, errors
+    assert "no-supervised-token: 60" in errors
+
+
+@pytest.mark.slow
 def test_a_second_process_does_not_touch_a_run_at_work(base: Path) -> None:
     first = start(base, "twice")
     deadline = time.monotonic() + 60

@@ -62,7 +62,22 @@ def train(
             if events is not None:
                 show(events.write(kind, **fields))
 
-        return _train(plan, folder, ranks, resume, event, given)
+        try:
+            last = _train(plan, folder, ranks, resume, event, given)
+        except BaseException as error:
+            event("end", **_ending(error))
+            raise
+        event("end", reason="finished")
+        return last
+
+
+def _ending(error: BaseException) -> dict[str, Any]:
+    """Return what the last event says of a run that did not come to its end."""
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return {"reason": "interrupted"}
+    code = error.exit_code if isinstance(error, SwiftError) else 1
+    text = str(error) if isinstance(error, SwiftError) else repr(error)
+    return {"reason": "failed", "error": text, "exit_code": code}
 
 
 def _train(
@@ -91,15 +106,7 @@ def _train(
             event("save", step=step, folder=path.name)
 
         job = _job(plan, policy, frozen, feed, write, event, signals)
-        try:
-            reason = run(job, start)
-        except SwiftError as error:
-            event("end", reason="failed", error=str(error), exit_code=error.exit_code)
-            raise
-        except BaseException as error:
-            event("end", reason="failed", error=repr(error), exit_code=1)
-            raise
-        event("end", reason=reason)
+        reason = run(job, start)
     if reason == "interrupted":
         raise _interrupted(folder, signals.asked)
     return folder / f"checkpoint-{feed.total}"
