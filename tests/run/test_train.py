@@ -150,6 +150,17 @@ def test_runs_without_a_name_get_the_next_number(
     assert [claim(made)[0].name for _ in range(2)] == ["model-sft-001", "model-sft-002"]
 
 
+def test_a_run_folder_is_a_model_by_its_newest_checkpoint(base: Path, tmp_path: Path) -> None:
+    flags = (("tuner", "full"), ("max_steps", 2), ("save_every", 1))
+    first = run(plan(base, tmp_path / "full", *flags))
+    again = plan(base, tmp_path / "more", ("model", str(first.folder)), ("max_steps", 1))
+    assert again.model.folder == str((first.folder / "checkpoint-2").resolve())
+    assert len(run(again).of("step")) == 1
+    adapter = run(plan(base, tmp_path / "lora", ("max_steps", 1)))
+    with pytest.raises(PlanError, match="is an adapter"):
+        plan(base, tmp_path / "x", ("model", str(adapter.folder)))
+
+
 def test_changed_data_is_not_gone_on_with(base: Path, tmp_path: Path) -> None:
     rows = shutil.copy(base / "rows.jsonl", tmp_path / "rows.jsonl")
     made = plan(base, tmp_path / "run", ("dataset", str(rows)), ("max_steps", 3))

@@ -17,7 +17,7 @@ def find_model(id: str, cache: Path) -> Path:
     """Return the folder of the model called `id`.
 
     Args:
-        id: A folder that holds config.json, or `nano`.
+        id: A folder that holds config.json, a run folder (its newest checkpoint), or `nano`.
         cache: Where the embedded model is laid, so that a checkpoint's base is a plain folder that
             transformers opens, not a path inside the installed package.
 
@@ -27,6 +27,16 @@ def find_model(id: str, cache: Path) -> Path:
     folder = Path(id).expanduser()
     if (folder / "config.json").is_file():
         return folder.resolve()
+    if (checkpoint := _newest(folder)) is not None:
+        if (checkpoint / "config.json").is_file():
+            return checkpoint.resolve()
+        raise PlanError(
+            Problem(
+                where="model",
+                what=f"{checkpoint} is an adapter, and merging it into its base is not there yet",
+                fix="give the folder of a whole model",
+            )
+        )
     if id.lower() == EMBEDDED:
         return _lay_out(Path(__file__).parent / EMBEDDED, cache)
     looked = f"{folder} is a folder without config.json" if folder.is_dir() else "no such folder"
@@ -37,6 +47,14 @@ def find_model(id: str, cache: Path) -> Path:
             fix=f"{nearest(id, [EMBEDDED])}, or give the folder of a model",
         )
     )
+
+
+def _newest(folder: Path) -> Path | None:
+    """Return the newest complete checkpoint of a run folder (or of a checkpoint: itself)."""
+    if (folder / "swift.json").is_file():
+        return folder
+    cards = [p for p in folder.glob("checkpoint-*/swift.json") if p.parent.name[11:].isdecimal()]
+    return max(cards, key=lambda p: int(p.parent.name[11:])).parent if cards else None
 
 
 def _lay_out(source: Path, cache: Path) -> Path:
