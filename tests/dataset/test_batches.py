@@ -55,6 +55,15 @@ def test_ranks_have_equally_many_micro_batches_within_their_size(**sizes: int) -
 
 
 @given(**SIZES)
+def test_no_rank_waits_for_another(**sizes: int) -> None:
+    made = schedule(**sizes)  # type: ignore[arg-type]
+    for step in range(made.total_steps):
+        for at_once in zip(*made.step(step), strict=True):
+            counts = [len(items) for items in at_once]
+            assert max(counts) - min(counts) <= 1
+
+
+@given(**SIZES)
 def test_the_cut_does_not_change_a_steps_samples(**sizes: int) -> None:
     made = schedule(**sizes)  # type: ignore[arg-type]
     other = schedule(**{**sizes, "micro": 3, "world": 2})  # type: ignore[arg-type]

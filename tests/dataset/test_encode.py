@@ -89,6 +89,25 @@ def test_text_ends_with_the_end_of_the_sequence(models: Models) -> None:
     assert on.all()
 
 
+def test_text_and_conversations_may_stand_in_any_order(models: Models) -> None:
+    text, talk = Sample(text="seven stones"), Sample(chosen=chat("Hi", "Hello"))
+    report = Report()
+    made = encoded(models, [talk, text, text, talk], report)
+    assert [said(models, made, i) for i in range(4)] == [
+        "Hello<|im_end|>\n",
+        "seven stones<|im_end|>",
+        "seven stones<|im_end|>",
+        "Hello<|im_end|>\n",
+    ]
+    assert not report.counts
+
+
+def test_conversations_among_text_are_refused_by_name(models: Models) -> None:
+    samples = [Sample(text="a", origin="x:1"), Sample(chosen=chat("Hi", "Hello"), origin="x:2")]
+    with pytest.raises(DataError, match="x:2: these rows are conversations"):
+        encoded((None, models[1]), samples)  # type: ignore[arg-type]
+
+
 def test_a_long_sample_is_cut_dropped_or_stops_all(models: Models) -> None:
     long = Sample(chosen=chat("Hi", "one two three four five six seven"), origin="x:7")
     short = Sample(chosen=chat("Hi", "one"), origin="x:8")

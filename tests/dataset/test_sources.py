@@ -91,6 +91,7 @@ def test_a_broken_line_is_a_named_reject_and_the_rest_is_read(tmp_path: Path) ->
         ("a.json", b'[{"a": 1},\n{]', r"a\.json:2: no JSON"),
         ("a.json", b'{"rows": []}', "neither a list"),
         ("deep.json", b"[" * 100_000, "nested too deeply"),
+        ("long.json", b"[" + b"9" * 5000 + b"]", "a number of thousands of digits"),
         ("a.jsonl", b"{}\n" * 5000 + "你好".encode("gb18030"), r"a\.jsonl:5001: not UTF-8"),
         ("a.csv", b"text\na\n\xff\n", r"a\.csv:3: not UTF-8"),
         ("a.json", '["你好"]'.encode("utf-16"), "a.json:1: not UTF-8\n.*iconv -f UTF-16"),
@@ -125,6 +126,18 @@ def test_a_parquet_file_that_breaks_inside_says_at_which_row(tmp_path: Path) -> 
         read(str(path))
 
 
+def test_a_parquet_value_that_python_cannot_hold_says_at_which_row(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    late = pa.array([2**62], pa.timestamp("us"))
+    twice = pa.StructArray.from_arrays([pa.array(["x"]), pa.array(["y"])], names=["a", "a"])
+    for column in (late, twice):
+        pq.write_table(pa.table({"text": ["a"], "more": column}), tmp_path / "a.parquet")
+        with pytest.raises(DataError, match=r"a\.parquet:1: no readable Parquet"):
+            read(str(tmp_path / "a.parquet"))
+
+
 def test_one_line_of_another_encoding_is_a_reject_in_a_file_known_to_be_utf8(
     tmp_path: Path,
 ) -> None:
@@ -149,6 +162,11 @@ def test_hidden_files_of_a_folder_are_not_data(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl")
     write(tmp_path / ".a.jsonl")
     assert len(read(str(tmp_path))) == 20
+
+
+def test_a_tilde_before_no_users_name_is_a_letter() -> None:
+    with pytest.raises(DataError, match="there is no data set `~nobody-of-that-name/x`"):
+        find("~nobody-of-that-name/x")
 
 
 def test_a_name_longer_than_any_path_is_simply_not_there() -> None:

@@ -71,19 +71,23 @@ class Schedule:
         """Return [rank][micro-batch] -> samples; all ranks have equally many micro-batches.
 
         With buckets on, samples of a micro-batch have like lengths and ranks like amounts of
-        tokens; else both are cut in the order of the samples. Missing ones are empty.
+        tokens; else both are cut in the order of the samples. What is left for the last round is
+        dealt out evenly, so that no rank waits for another; only with fewer samples than ranks
+        are some micro-batches empty.
         """
         import numpy as np
 
         samples = self.samples(step)
         if self.bucket:
             samples = samples[np.argsort(-self.lengths[samples], kind="stable")]
-        size = self.micro_batch_size
-        cut = [samples[i : i + size].tolist() for i in range(0, len(samples), size)]
-        rounds = math.ceil(len(cut) / self.data_world)
-        cut += [[] for _ in range(rounds * self.data_world - len(cut))]
-        # Micro-batch j goes to rank j mod world: with buckets, neighbours in length run at once.
-        return [cut[rank :: self.data_world] for rank in range(self.data_world)]
+        ranks: list[list[list[int]]] = [[] for _ in range(self.data_world)]
+        at_once = self.micro_batch_size * self.data_world
+        for begin in range(0, len(samples), at_once):
+            # With buckets, neighbours in length run at once.
+            cut = np.array_split(samples[begin : begin + at_once], self.data_world)
+            for rank, items in zip(ranks, cut, strict=True):
+                rank.append(items.tolist())
+        return ranks
 
     def _order(self, epoch: int) -> list[NDArray[np.int64]]:
         import numpy as np

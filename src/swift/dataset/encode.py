@@ -9,7 +9,7 @@ import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from swift.chat.message import Message, Sample
@@ -148,9 +148,11 @@ def encode(
     done = 0
     source = iter(samples)
     while chunk := list(islice(source, CHUNK)):
-        sequences = _tokens(chunk, template, tokenizer, pairs, supervise)
-        for sample, made in zip(chunk, sequences, strict=True):
-            store.add(sample, made)
+        for _, alike in groupby(chunk, key=lambda sample: bool(sample.text)):
+            run = list(alike)
+            sequences = _tokens(run, template, tokenizer, pairs, supervise)
+            for sample, made in zip(run, sequences, strict=True):
+                store.add(sample, made)
         done += len(chunk)
         if progress is not None:
             progress(done)
@@ -191,14 +193,20 @@ def _tokens(
     pairs: bool,
     supervise: str,
 ) -> Iterator[list[_Tokens]]:
-    """Yield the sequences of each sample of a chunk."""
+    """Yield the sequences of each sample of a chunk: all of it text, or none of it."""
     if chunk[0].text:
         for ids in tokenizer.encode_batch([s.text for s in chunk]):
             whole = [*ids, tokenizer.eos_id]
             yield [(whole, [True] * len(whole))]
         return
     if template is None:
-        raise DataError("these rows are conversations, but the model has no chat template")
+        raise DataError(
+            Problem(
+                where=chunk[0].origin,
+                what="these rows are conversations, and plain text is trained",
+                fix="task: chat, or rows with a column `text`",
+            )
+        )
     texts: list[Spanned] = []
     for sample in chunk:
         texts += _spanned(sample, template, pairs)

@@ -51,7 +51,7 @@ def find(name: str) -> Source:
     Raises:
         DataError: There is none; every place looked at is named.
     """
-    whole = _files(Path(name).expanduser())  # a path may hold a # of its own
+    whole = _files(_path(name))  # a path may hold a # of its own
     stem, sign, count = name.rpartition("#")
     if whole or not sign:
         stem, sign, count = name, "", ""
@@ -64,7 +64,7 @@ def find(name: str) -> Source:
             )
         )
     take = int(count) if sign else None
-    path = Path(stem).expanduser()
+    path = _path(stem)
     beside = (_files(Path("data") / f"{stem}{suffix}") for suffix in SUFFIXES)
     files = whole or _files(path) or next(filter(None, beside), ())
     if files:
@@ -81,6 +81,14 @@ def find(name: str) -> Source:
             fix=nearest(stem, list(catalogue)),
         )
     )
+
+
+def _path(name: str) -> Path:
+    """Return the path called `name`; a ~ before what is no user's name is a letter like any."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def _files(path: Path) -> tuple[Path, ...]:
@@ -181,7 +189,7 @@ def _parquet(path: Path) -> Iterator[Raw]:
                 for row in batch.to_pylist():
                     number += 1
                     yield Raw(row=row, origin=f"{path.name}:{number}")
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's, not the file's
         what = f"no readable Parquet file: {error}"
@@ -204,8 +212,9 @@ def _csv(path: Path) -> Iterator[Raw]:
 
 def _json(path: Path) -> Iterator[Raw]:
     """A list of rows, or a map with the list under `data`."""
+    text = path.read_text(encoding="utf-8-sig")
     try:
-        tree = json.loads(path.read_text(encoding="utf-8-sig"))
+        tree = json.loads(text)
     except json.JSONDecodeError as error:
         where, why = f"{path}:{error.lineno}", error.msg
         raise DataError(
@@ -213,6 +222,9 @@ def _json(path: Path) -> Iterator[Raw]:
         ) from error
     except RecursionError as error:
         raise DataError(Problem(where=str(path), what="no JSON: nested too deeply")) from error
+    except ValueError as error:
+        what = "no JSON that is read: a number of thousands of digits"
+        raise DataError(Problem(where=str(path), what=what)) from error
     listed = tree.get("data") if isinstance(tree, dict) else tree
     if not isinstance(listed, list):
         raise DataError(
