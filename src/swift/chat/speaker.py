@@ -1,0 +1,76 @@
+"""Speaker: conversations and plain text to the ids that the model was trained on, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from swift.chat.message import Message
+from swift.chat.template import Template
+from swift.chat.template import load as load_template
+from swift.chat.tokenize import Tokenizer
+from swift.core.errors import DataError
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A model's tokenizer and chat template, as one voice."""
+
+    tokenizer: Tokenizer
+    template: Template | None
+    """None where the model has none: then it only completes text."""
+
+    refusal: DataError | None = None
+    """Why there is no template."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Speaker:
+        """Return the speaker of a model's or a checkpoint's folder.
+
+        Raises:
+            DataError: The tokenizer is missing or broken.
+        """
+        tokenizer = Tokenizer.load(folder)
+        try:
+            return cls(tokenizer, load_template(folder))
+        except DataError as error:
+            return cls(tokenizer, None, error)
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
+        **options: Any,
+    ) -> list[int]:
+        """Return the ids of a conversation up to where the assistant begins to speak.
+
+        Args:
+            messages: The conversation; its last message is not the assistant's.
+            tools: Tools in OpenAI's shape, for templates that name them.
+            options: What the template may read besides, such as enable_thinking.
+
+        Raises:
+            DataError: The model has no template, or its template refuses the conversation.
+        """
+        if self.template is None:
+            assert self.refusal is not None
+            raise self.refusal
+        text = self.template.render(messages, tools, generation_prompt=True, **options)
+        return self.tokenizer.encode(text)
+
+    def text(self, prompt: str) -> list[int]:
+        """Return the ids of plain text, begun as in training."""
+        return self.tokenizer.encode(prompt)
+
+    def say(self, ids: Sequence[int]) -> str:
+        """Return the text of an answer, without special tokens."""
+        text: str = self.tokenizer.backend.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        return frozenset(self.tokenizer.stop_ids)

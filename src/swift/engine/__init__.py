@@ -1,0 +1,182 @@
+"""Engines: what generates. An engine gets a plain value, Served, and answers requests in deltas.
+
+It knows nothing of training. Requests of any lengths, seeds and samplings run side by side.
+Add one: a file here with a frozen class under `@engines.add("name")`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
+
+from pydantic import Field
+
+from swift.core.registry import Registry
+from swift.core.schema import Component, Value
+
+if TYPE_CHECKING:
+    from swift.chat.speaker import Speaker
+
+
+class Served(Value):
+    """A model that can be opened: all an engine needs to know."""
+
+    id: str
+    """What people call it; the name in the served API."""
+
+    folder: Path
+    """Configuration and weights, in transformers' layout."""
+
+    adapter: Path | None = None
+    """A PEFT adapter on top of the weights."""
+
+    speech: Path
+    """Tokenizer and chat template."""
+
+    context: int = 0
+    """Longest prompt with its answer, in tokens; 0 when the configuration is silent."""
+
+
+class Sampling(Value):
+    """How the next token is chosen, and when an answer ends."""
+
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Most new tokens. null: as many as the context holds."""
+
+    temperature: float = Field(default=1.0, ge=0, le=100)
+    """Divides the logits. 0: always the most likely token (greedy)."""
+
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Smallest set of likely tokens with at least this share of probability; others are out."""
+
+    top_k: int = Field(default=0, ge=0)
+    """How many of the most likely tokens are left in. 0: all."""
+
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    """Tokens below this share of the likeliest one's probability are out."""
+
+    repetition_penalty: float = Field(default=1.0, gt=0)
+    """Divides positive and multiplies negative logits of tokens seen before (Keskar et al., 2019)."""
+
+    presence_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """Taken off the logit of every token that the answer holds already."""
+
+    frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """Taken off a token's logit once for each time the answer holds it."""
+
+    seed: int | None = None
+    """Same seed, same prompt: same answer, whoever else is served. null: drawn anew."""
+
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer; they are not part of it."""
+
+    stop_token_ids: tuple[int, ...] = ()
+    """Tokens that end the answer, besides the model's own."""
+
+    ignore_eos: bool = False
+    """Whether the model's own end of an answer is passed over."""
+
+    min_tokens: int = Field(default=0, ge=0)
+    """New tokens before the answer may end."""
+
+    logprobs: Annotated[int, Field(ge=0, le=100)] | None = None
+    """How many likeliest tokens are told with each chosen one's log-probability; null: none."""
+
+    logit_bias: Mapping[int, float] = Field(default_factory=dict)
+    """Added to the logits of these tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One answer that is wanted."""
+
+    ids: Sequence[int]
+    """The prompt's tokens, at least one."""
+
+    sampling: Sampling = field(default_factory=Sampling)
+
+    stream: bool = False
+    """Whether text is wanted as it comes; else there is one Delta, the last."""
+
+
+class TokenLogprob(NamedTuple):
+    """What the model thought of a token, before temperature and filters."""
+
+    id: int
+    logprob: float
+    """Natural logarithm."""
+
+    top: tuple[tuple[int, float], ...]
+    """(id, log-probability) of the likeliest tokens, best first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delta:
+    """What is new of an answer."""
+
+    text: str = ""
+    ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+    finish: str | None = None
+    """None: more comes. "stop": ended by itself or by a stop text. "length": max_tokens or the
+    context is full. "cancelled". "error": see `error`."""
+
+    error: str = ""
+    """What went wrong on our side, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """How busy an engine is."""
+
+    running: int
+    waiting: int
+    blocks: int
+    """Blocks of the key/value cache in use."""
+
+    blocks_total: int
+
+
+class Engine(Protocol):
+    """An opened model. Every method may be called from any thread."""
+
+    served: Served
+    speaker: Speaker
+    """Messages and text to tokens, as in training."""
+
+    def submit(self, request: Request, deliver: Callable[[Delta], None]) -> Callable[[], None]:
+        """Queue a request; `deliver` gets its deltas on the engine's thread, the last has `finish`.
+
+        Returns:
+            What cancels it; its slot and blocks are free at the next step. Harmless when it ended.
+
+        Raises:
+            UserError: The prompt is empty, has an unknown token, or leaves no room for an answer.
+        """
+
+    def generate(self, requests: Sequence[Request]) -> list[Delta]:
+        """Return the whole answer of each request, in order; returns when all are done."""
+
+    def load(self) -> Load:
+        """Return how busy it is."""
+
+    def close(self, drain: bool = False) -> None:
+        """End: with `drain` what was submitted is answered first, else it is cancelled."""
+
+
+class EngineOptions(Component):
+    """Options of an engine."""
+
+    def open(self, served: Served) -> Engine:
+        """Return the model, ready to answer.
+
+        Raises:
+            PlanError: The engine cannot run this model.
+        """
+        raise NotImplementedError
+
+
+engines: Registry[EngineOptions] = Registry("engine", "swift.engine")
