@@ -17,8 +17,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swift.core.env import cache_home
 from swift.core.errors import PlanError, Problem
 from swift.core.schema import Value
+from swift.engine import Served
+from swift.model.facts import read_facts
+from swift.model.find import find_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,6 +101,52 @@ def read_card(folder: Path) -> Card:
         raise PlanError(
             Problem(where=str(folder / CARD), what=f"not a checkpoint's card: {error}")
         ) from error
+
+
+def served(id: str, adapter: str | None = None) -> Served:
+    """Return what an engine needs to open `id`: a model, a run, a checkpoint or a PEFT adapter.
+
+    Args:
+        id: Name or folder of a model; a run folder stands for its newest complete checkpoint.
+        adapter: Folder (or run) of an adapter to put on top of that model.
+
+    Raises:
+        PlanError: There is no such model, or the adapter's base cannot be found.
+    """
+    over = Path(id if adapter is None else adapter).expanduser()
+    over = newest(over) or over
+    if (over / "adapter_config.json").is_file():
+        base = _base_of(over) if adapter is None else find_model(id, cache_home())
+        speech = over if (over / "tokenizer.json").is_file() else base
+        return _served(id if adapter is None else adapter, base, speech, over.resolve())
+    if adapter is not None:
+        what = f"{adapter} is no adapter: it has no adapter_config.json"
+        raise PlanError(Problem(where="adapter", what=what, fix="give the folder of a PEFT adapter"))
+    folder = find_model(id, cache_home())
+    return _served(id, folder, folder, None)
+
+
+def _served(id: str, base: Path, speech: Path, adapter: Path | None) -> Served:
+    facts = read_facts(id, base)
+    name = id if not Path(id).expanduser().is_dir() else Path(id).expanduser().resolve().name
+    return Served(
+        id=name, folder=base, adapter=adapter, speech=speech.resolve(), context=facts.context
+    )
+
+
+def _base_of(adapter: Path) -> Path:
+    """Return the folder of an adapter's base: where it was, or where its name leads now."""
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    named = str(config.get("base_model_name_or_path") or "")
+    names = [named, *([read_card(adapter).model] if (adapter / CARD).is_file() else [])]
+    problems: list[Problem] = []
+    for name in filter(None, names):
+        try:
+            return find_model(name, cache_home())
+        except PlanError as error:
+            problems += error.problems
+    what = f"{adapter} does not name its base model"
+    raise PlanError(problems or [Problem(where=str(adapter), what=what, fix="give the base too")])
 
 
 def drop_old(run: Path, keep: int) -> None:

@@ -73,7 +73,8 @@ class Plan(Value):
     def digest(self) -> str:
         """Return the fingerprint of what the plan means; where it runs from does not count."""
         meaning = self.model_dump(mode="json", exclude={"output_dir", "notes"})
-        meaning["recipe"].pop("output_dir")
+        for key in ("output_dir", "engine", "serve"):  # where it goes, and what comes afterwards
+            meaning["recipe"].pop(key, None)
         text = json.dumps(meaning, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

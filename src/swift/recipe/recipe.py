@@ -10,9 +10,10 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from swift.core import yaml
 from swift.core.registry import Registry
 from swift.core.schema import Value
+from swift.engine import EngineOptions, engines
 from swift.method import Method, methods
 from swift.optimizer import Optimizer, optimizers
-from swift.recipe.sections import Data, Dataset, Model, Parallel, Train
+from swift.recipe.sections import Data, Dataset, Model, Parallel, Serve, Train
 from swift.tuner import Tuner, tuners
 
 DEFAULT_DATASET = "nano-orders"
@@ -22,6 +23,7 @@ REGISTRIES: Mapping[str, tuple[Registry[Any], str]] = {
     "method": (methods, "sft"),
     "tuner": (tuners, "lora"),
     "optimizer": (optimizers, "adamw"),
+    "engine": (engines, "torch"),
 }
 """Keys that name a member of a registry, each with the member meant when nobody says."""
 
@@ -72,6 +74,14 @@ class Recipe(Value):
 
     parallel: Parallel = Field(default_factory=Parallel)
     """How the work is spread over devices."""
+
+    engine: Annotated[SerializeAsAny[EngineOptions], BeforeValidator(engines.make)] = Field(
+        default_factory=lambda: _default("engine")
+    )
+    """What generates."""
+
+    serve: Serve = Field(default_factory=Serve)
+    """The served API."""
 
     output_dir: Annotated[str, Field(min_length=1)] | None = None
     """The run folder. null: runs/<model>-<method>-NNN."""

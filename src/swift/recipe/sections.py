@@ -132,3 +132,24 @@ class Parallel(Value):
 
     nproc_per_node: Literal["auto"] | Count = "auto"
     """Processes on this machine. auto: one for each GPU, one on a CPU."""
+
+
+class Serve(Value):
+    """The OpenAI-style API: where it listens, and who may ask."""
+
+    shorthand: ClassVar[str] = "port"
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    """Address to listen on. Any but this machine's own asks for an api_key."""
+
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on; 0: a free one, said aloud. A taken one is an error."""
+
+    api_key: Annotated[str, Field(min_length=8)] | None = None
+    """What clients must send as a bearer token. null: anybody on this machine may ask."""
+
+    name: Annotated[str, Field(min_length=1)] | None = None
+    """The model's name in the API. null: as it was called when it was opened."""
+
+    max_waiting: int = Field(default=1024, ge=1)
+    """Requests that may wait for a slot; more are answered with 429."""
