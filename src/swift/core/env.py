@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from swift.core.errors import Problem, UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,28 @@ def cache_home() -> Path:
         return Path(named)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "swift"
+
+
+def hub_root() -> Path | None:
+    """Return the folder that SWIFT_HUB=file:///folder names as a hub; None where it is not set.
+
+    Raises:
+        UserError: It is set to something else.
+    """
+    said = os.environ.get("SWIFT_HUB", "")
+    if not said:
+        return None
+    url = urlsplit(said)
+    path = Path(unquote(url.path))
+    if url.scheme != "file" or url.netloc not in ("", "localhost") or not path.is_absolute():
+        raise UserError(
+            Problem(
+                where="SWIFT_HUB",
+                what=f"`{said}` is no folder; hubs over the network come with a later version",
+                fix="SWIFT_HUB=file:///folder, which holds models/ORG/NAME and datasets/ORG/NAME",
+            )
+        )
+    return path
 
 
 def colours(*, terminal: bool) -> bool:
