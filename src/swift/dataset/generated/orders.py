@@ -1,7 +1,9 @@
 """nano-orders: an order in words becomes JSON, in English and Chinese.
 
-Held-out kinds: `combo` (known words in unseen combinations), `new` (real words that neither this
-set's training rows nor the pre-training text holds), `pseudo` (fresh made-up words).
+Held-out kinds: `combo` (known words in unseen combinations), `new` (real words that no training
+row and no row of the pre-training text holds), `pseudo` (made-up words that no training row holds;
+the pre-training text may hold a Chinese one by chance). Which combinations and made-up words are
+held out follows from their own digests: no seed of a held-out kind meets another's training rows.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ import json
 from collections.abc import Iterator
 from random import Random
 from typing import Any
+from zlib import crc32
 
 from swift.dataset.generated import turn
-from swift.dataset.generated.held_out import POOLS
+from swift.dataset.generated.held_out import POOLS, WORDS
 from swift.dataset.generated.words import han, number, word
 
 KEYS = ("item", "colour", "city", "price")
@@ -45,12 +48,15 @@ _FORMS = {
     ),
 }
 
+_SAID = str((_KNOWN, _FORMS)).lower()
+"""Every training row holds some of these words, so none of them is a fresh one."""
+
 
 def rows(split: str, seed: int) -> Iterator[dict[str, Any]]:
     """Yield the rows of "train", "validation", "combo", "new" or "pseudo".
 
-    Combinations of known words fall by their own digest into training or held-out ones, so that no
-    seed of one meets another's.
+    Raises:
+        KeyError: There is no such split.
     """
     kinds = {"train": "train", "validation": "combo", "combo": "combo", "new": "new"}
     kind = kinds.get(split, "pseudo")
@@ -70,8 +76,7 @@ def _values(kind: str, language: str, draw: Random) -> dict[str, Any]:
         pools = (POOLS if kind == "new" else _KNOWN)[language]
         made = kind == "pseudo" or (kind == "train" and draw.random() < 0.65)
         if made:
-            fresh = han if language == "zh" else word
-            named = [fresh(draw) for _ in KEYS[:3]]
+            named = [_made(language, draw, held=kind == "pseudo") for _ in KEYS[:3]]
             if language == "en":
                 named[2] = named[2].capitalize()
         else:
@@ -85,9 +90,48 @@ def _held_out(named: list[str]) -> bool:
     return Random(" ".join(named)).random() < 0.2
 
 
+def _made(language: str, draw: Random, *, held: bool) -> str:
+    """Draw a made-up word of the held-out tenth, or one that holds no held-out word at all."""
+    while True:
+        made = han(draw) if language == "zh" else word(draw)
+        if held:
+            if _held_word(made) and made not in _SAID:
+                return made
+        elif not any(_held_word(part) or part in WORDS for part in _parts(made, language)):
+            return made
+
+
+def _held_word(made: str) -> bool:
+    """Whether a made-up word is kept from training: one in ten."""
+    return crc32(made.encode()) % 10 == 0 and not made.startswith("色")  # 颜色 stands before words
+
+
+def _parts(made: str, language: str) -> list[str]:
+    """Return the words that a reader might see in `made`: Chinese has no spaces around them."""
+    if language == "en":
+        return [made]
+    ends = range(len(made) + 1)
+    return [made[i:j] for i in ends for j in ends[i + 2 :]]
+
+
 def score(answer: str, truth: str) -> bool:
-    """Return whether `answer` is JSON and equal to `truth`, key by key."""
+    """Return whether `answer` is JSON and equal to `truth`: keys in any order, types exactly.
+
+    3 is neither 3.0 nor true, and a key said twice is no answer.
+    """
     try:
-        return bool(json.loads(answer) == json.loads(truth))
-    except ValueError:
+        return _canonical(answer) == _canonical(truth)
+    except (ValueError, RecursionError):
         return False
+
+
+def _canonical(text: str) -> str:
+    """Return the one spelling of a JSON text; 3, 3.0, "3" and true are spelled differently."""
+    return json.dumps(json.loads(text, object_pairs_hook=_once), sort_keys=True)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is said twice")
+    return found

@@ -1,13 +1,13 @@
 """Words that nobody has seen: made up of syllables, or of common Chinese characters.
 
-A real word that a test holds out is never made by chance.
+No word of `held_out.REDRAWN` is ever made.
 """
 
 from __future__ import annotations
 
 from random import Random
 
-from swift.dataset.generated.held_out import WORDS
+from swift.dataset.generated.held_out import REDRAWN
 
 _STARTS = (
     "b bl br c ch cl cr d dr f fl fr g gl gr gu h j k kl kn l m n p ph pl pr qu r s sc sh sk sl sn",
@@ -46,7 +46,7 @@ def word(draw: Random) -> str:
             for _ in range(draw.choice((1, 1, 2, 2, 2, 3))):
                 made += _pick(draw, _STARTS) + _pick(draw, _VOWELS)
             made += _pick(draw, _ENDS) if draw.random() < 0.8 else ""
-        if made not in WORDS:
+        if made not in REDRAWN:
             return made
 
 
@@ -54,7 +54,7 @@ def han(draw: Random) -> str:
     """Return a made-up Chinese word of two or three characters."""
     while True:
         made = "".join(draw.choice(HAN) for _ in range(draw.choice((2, 2, 3))))
-        if made not in WORDS:
+        if made not in REDRAWN:
             return made
 
 
