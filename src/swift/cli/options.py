@@ -9,8 +9,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from swift.core.schema import Value, documentation, kind, shown, summary
+from swift.method import methods
 from swift.recipe import Recipe
-from swift.recipe.recipe import REGISTRIES
+from swift.recipe.recipe import REGISTRIES, default_dataset
 from swift.recipe.spelling import options
 
 _HEAD = """usage: swift {verb} [recipe.yaml] [--key value ...] [--dry-run] [--resume RUN]
@@ -36,7 +37,8 @@ def _section(key: str, info: FieldInfo, verb: str) -> Iterator[str]:
     if key in REGISTRIES:
         yield from _members(key, verb)
     elif key == "dataset":
-        yield _line("--dataset", "list", shown([d.name for d in info.default]))
+        method = methods.get(_chosen("method", verb))
+        yield _line("--dataset", "list", shown([default_dataset(method)]))
     elif not list(options(key)):
         yield _line(f"--{key}", kind(info), shown(info.default))
     else:
@@ -46,14 +48,19 @@ def _section(key: str, info: FieldInfo, verb: str) -> Iterator[str]:
 
 def _members(key: str, verb: str) -> Iterator[str]:
     """Yield the choice of a member, then each member with its options."""
-    registry, default = REGISTRIES[key]
-    chosen = verb if verb in registry and key == "method" else default
-    yield _line(f"--{key}", "|".join(registry), chosen)
+    registry, _ = REGISTRIES[key]
+    yield _line(f"--{key}", "|".join(registry), _chosen(key, verb))
     for name, cls in options(key):
         if key == "method" and verb in registry and name != verb:
             continue
         yield f"  {name}: {_about(cls)}"
         yield from _options(key, cls)
+
+
+def _chosen(key: str, verb: str) -> str:
+    """Return the member that is meant where the recipe names none."""
+    registry, default = REGISTRIES[key]
+    return verb if verb in registry and key == "method" else default
 
 
 def _options(key: str, cls: type[Value]) -> Iterator[str]:

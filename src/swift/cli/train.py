@@ -15,7 +15,7 @@ from swift.core.errors import Problem, RecipeError
 env.without_plugins_of_pydantic()
 
 from swift.recipe import Recipe, read  # noqa: E402 - after the line above, which quickens it
-from swift.recipe.recipe import DEFAULT_DATASET  # noqa: E402
+from swift.recipe.recipe import default_dataset  # noqa: E402
 from swift.recipe.spelling import takes_list  # noqa: E402
 
 _ALONE = frozenset({"help", "dry_run"})
@@ -55,7 +55,7 @@ def _recipe(verb: str, line: Line) -> Recipe:
         what = f"one recipe at a time, not {len(files)}: " + ", ".join(f"`{f}`" for f in files)
         raise RecipeError(Problem(what=what, fix="values of a flag stand right after it"))
     recipe = read(Path(files[0]) if files else None, _overrides(line.flags), verb)
-    absent = {"model": recipe.model.id, "dataset": DEFAULT_DATASET}
+    absent = {"model": recipe.model.id, "dataset": default_dataset(recipe.method)}
     silent = [key for key in absent if not _said(recipe, key)]
     if silent:
         print("; ".join(f"no {k} given, so `{absent[k]}` is used" for k in silent), file=sys.stderr)

@@ -16,9 +16,6 @@ from swift.optimizer import Optimizer, optimizers
 from swift.recipe.sections import Data, Dataset, Model, Parallel, Serve, Train
 from swift.tuner import Tuner, tuners
 
-DEFAULT_DATASET = "nano-orders"
-"""The generated task inside the package, for a recipe without `dataset`."""
-
 REGISTRIES: Mapping[str, tuple[Registry[Any], str]] = {
     "method": (methods, "sft"),
     "tuner": (tuners, "lora"),
@@ -37,14 +34,24 @@ def _default(key: str) -> Any:
     return registry.make(name)
 
 
+def default_dataset(method: Method | type[Method]) -> str:
+    """Return the generated data set inside the package that stands in where none is named."""
+    return "nano-preferences" if len(method.sides) == 2 else "nano-orders"
+
+
 class Recipe(Value):
     """All a user may ask of a training. A key that is absent has its default."""
 
     model: Model = Field(default_factory=Model)
     """The model: a name or a folder, or a map of its options."""
 
-    dataset: Annotated[tuple[Dataset, ...], BeforeValidator(_as_list), Field(min_length=1)] = (
-        Dataset(name=DEFAULT_DATASET),
+    method: Annotated[SerializeAsAny[Method], BeforeValidator(methods.make)] = Field(
+        default_factory=lambda: _default("method")
+    )
+    """The loss, and its options; also the verb on the command line."""
+
+    dataset: Annotated[tuple[Dataset, ...], BeforeValidator(_as_list), Field(min_length=1)] = Field(
+        default_factory=lambda said: (Dataset(name=default_dataset(said["method"])),)
     )
     """What to train on: names and paths, or maps where one needs columns or a format."""
 
@@ -53,11 +60,6 @@ class Recipe(Value):
 
     task: Literal["chat", "text"] = "chat"
     """The shape of a sample: a conversation, or plain text."""
-
-    method: Annotated[SerializeAsAny[Method], BeforeValidator(methods.make)] = Field(
-        default_factory=lambda: _default("method")
-    )
-    """The loss, and its options; also the verb on the command line."""
 
     tuner: Annotated[SerializeAsAny[Tuner], BeforeValidator(tuners.make)] = Field(
         default_factory=lambda: _default("tuner")

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def samples(name: str, split: str, seed: int) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the generated data set `name` ("orders", "text").
+    """Yield the rows of the generated data set `name` ("orders", "preferences", "text").
 
     Args:
         name: Which one.
@@ -17,9 +17,9 @@ def samples(name: str, split: str, seed: int) -> Iterator[dict[str, Any]]:
     Raises:
         KeyError: There is no such data set or split.
     """
-    from swift.dataset.generated import orders, text
+    from swift.dataset.generated import orders, preferences, text
 
-    makers = {"orders": orders.rows, "text": text.rows}
+    makers = {"orders": orders.rows, "preferences": preferences.rows, "text": text.rows}
     return makers[name](split, seed)
 
 
