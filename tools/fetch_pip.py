@@ -68,8 +68,12 @@ def places(said: dict[str, str]) -> Iterator[str]:
 
 def contexts(said: dict[str, str], place: str) -> Iterator[tuple[bool, ssl.SSLContext | None]]:
     """Yield (whether the far side is known, how to connect), the safest first."""
-    if not place.startswith("https:"):
+    if place.startswith("file:"):
         yield True, None
+        return
+    if place.startswith("http:"):
+        trusted = said.get("trusted-host", "").split()
+        yield urlsplit(place).hostname in trusted or urlsplit(place).netloc in trusted, None
         return
     cert = said.get("cert")
     yield True, ssl.create_default_context(cafile=cert if cert and Path(cert).exists() else None)
@@ -127,14 +131,15 @@ def main() -> int:
     for place in places(said):
         for checked, context in contexts(said, place):
             try:
-                print(fetch(place, context, folder, checked=checked))
+                path = fetch(place, context, folder, checked=checked)
             except (OSError, LookupError, ValueError) as error:
                 reasons.append(f"  {place}: {error}")
                 if not isinstance(getattr(error, "reason", None), ssl.SSLError):
                     break  # only a certificate is worth a second try
             else:
+                sys.stdout.write(f"{path}\n")
                 return 0
-    print("pip could not be fetched:", *reasons, sep="\n", file=sys.stderr)
+    sys.stderr.write("\n".join(["pip could not be fetched:", *reasons, ""]))
     return 3
 
 
