@@ -1,0 +1,1 @@
+"""The served API: OpenAI's shapes, errors and status codes in front of an engine."""
