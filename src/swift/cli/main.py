@@ -11,6 +11,8 @@ if TYPE_CHECKING:  # typing itself would take a fifth of the time of `swift --he
     from collections.abc import Callable
 
 VERBS: dict[str, tuple[str, str, str]] = {
+    "guide": ("Start", "swift.cli.guide:main", "Ask a few questions, then train and serve"),
+    "demo": ("Start", "swift.cli.demo:main", "The whole journey on the embedded model, in minutes"),
     "train": ("Train", "swift.cli.train:main", "Train as the recipe's `method` says"),
     "sft": ("Train", "swift.cli.train:main", "Supervised fine-tuning"),
     "dpo": ("Train", "swift.cli.train:main", "Direct preference optimisation, on pairs of answers"),
