@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import pickle
 import random
 import socket
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +229,72 @@ def worst(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     """Return the largest difference between tensors of the same names."""
     assert a.keys() == b.keys(), a.keys() ^ b.keys()
     return max(float((a[k] - b[k]).abs().max()) for k in a)
+
+
+def tiny_qwen_v1(folder: Path, *, seed: int = 0) -> Path:
+    """Write a random two-layer model in the layout of Qwen-7B v1 and return its folder."""
+    from safetensors.torch import save_file
+
+    ranks = _tiny_ranks()
+    rows, wide, inner, layers = len(ranks) + 220, 32, 48, 2
+    shapes: dict[str, tuple[int, ...]] = {
+        "transformer.wte.weight": (rows, wide),
+        "transformer.ln_f.weight": (wide,),
+        "lm_head.weight": (rows, wide),
+    }
+    for layer in range(layers):
+        at = f"transformer.h.{layer}"
+        shapes |= {f"{at}.{norm}.weight": (wide,) for norm in ("ln_1", "ln_2")}
+        shapes |= {f"{at}.mlp.{part}.weight": (inner, wide) for part in ("w1", "w2")}
+        shapes[f"{at}.mlp.c_proj.weight"] = (wide, inner)
+        shapes[f"{at}.attn.c_attn.weight"] = (3 * wide, wide)
+        shapes[f"{at}.attn.c_attn.bias"] = (3 * wide,)
+        shapes[f"{at}.attn.c_proj.weight"] = (wide, wide)
+    draw = torch.Generator().manual_seed(seed)
+    weights = {
+        name: torch.randn(shape, generator=draw) * 0.3 + (1.0 if ".ln_" in name else 0.0)
+        for name, shape in shapes.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    lines = (f"{base64.b64encode(token).decode()} {rank}\n" for token, rank in ranks.items())
+    (folder / "qwen.tiktoken").write_text("".join(lines), encoding="ascii")
+    config = {
+        "architectures": ["QWenLMHeadModel"],
+        "auto_map": {"AutoModelForCausalLM": "modeling_qwen.QWenLMHeadModel"},
+        "model_type": "qwen",
+        "hidden_size": wide,
+        "intermediate_size": 2 * inner,
+        "kv_channels": 8,
+        "num_attention_heads": 4,
+        "num_hidden_layers": layers,
+        "rotary_emb_base": 5000,
+        "seq_length": 256,
+        "max_position_embeddings": 1024,
+        "layer_norm_epsilon": 1e-5,
+        "use_dynamic_ntk": True,
+        "use_logn_attn": True,
+        "vocab_size": rows,
+    }
+    generation = {"chat_format": "chatml", "do_sample": True, "top_k": 0, "top_p": 0.8}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "generation_config.json").write_text(json.dumps(generation), encoding="utf-8")
+    return folder
+
+
+def _tiny_ranks() -> dict[bytes, int]:
+    """Return the ranks of the bytes and of a few dozen tokens merged of them."""
+    text = (
+        "the model said that it will, it's 2024; 你好世界，今天天气很好。你好！ 你说你好吗 the end"
+    )
+    words = [[bytes([b]) for b in f" {word}".encode()] for word in text.split() * 2]
+    ranks = {bytes([(byte + 33) % 256]): byte for byte in range(256)}
+    while len(ranks) < 320:
+        pairs = Counter(a + b for word in words for a, b in pairwise(word))
+        token = max(pairs, key=lambda t: (pairs[t], t))
+        ranks[token] = len(ranks)
+        for word in words:
+            for i in range(len(word) - 2, -1, -1):
+                if i + 1 < len(word) and word[i] + word[i + 1] == token:
+                    word[i : i + 2] = [token]
+    return ranks

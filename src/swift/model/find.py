@@ -1,32 +1,40 @@
-"""Where a model is: a folder, a run, or the one inside the package."""
+"""Where a model is: a folder, a run, the one inside the package, or a hub's."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import shutil
 from pathlib import Path
 
+from swift.core.env import hub_root
 from swift.core.errors import PlanError, Problem, nearest
+from swift.hub.local import look_up, names
+from swift.model.quirks import opened
 
 EMBEDDED = "nano"
 """The tiny model inside the package."""
 
 
 def find_model(id: str, cache: Path) -> Path:
-    """Return the folder of the model called `id`.
+    """Return the folder of the model called `id`, in a layout that transformers opens.
 
     Args:
-        id: A folder that holds config.json, a run folder (its newest checkpoint), or `nano`.
+        id: A folder that holds config.json, a run folder (its newest checkpoint), `nano`, a name of
+            the catalogue (in any case, with or without its organisation), or `ORG/NAME` or `NAME`
+            in the hub.
         cache: Where the embedded model is laid, so that a checkpoint's base is a plain folder that
-            transformers opens, not a path inside the installed package.
+            transformers opens, not a path inside the installed package; and where models of older
+            layouts are rewritten.
 
     Raises:
         PlanError: There is no such model; says where it was looked for.
+        UserError: SWIFT_HUB names no hub.
     """
-    folder = Path(id).expanduser()
+    folder = _path(id)
     if (folder / "config.json").is_file():
-        return folder.resolve()
+        return opened(folder.resolve(), cache)
     if (checkpoint := _newest(folder)) is not None:
         if (checkpoint / "config.json").is_file():
             return checkpoint.resolve()
@@ -39,14 +47,19 @@ def find_model(id: str, cache: Path) -> Path:
         )
     if id.lower() == EMBEDDED:
         return _lay_out(Path(__file__).parent / EMBEDDED, cache)
-    looked = f"{folder} is a folder without config.json" if folder.is_dir() else "no such folder"
-    raise PlanError(
-        Problem(
-            where="model",
-            what=f"there is no model `{id}`: {looked}; the embedded one is `{EMBEDDED}`",
-            fix=f"{nearest(id, [EMBEDDED])}, or give the folder of a model",
-        )
-    )
+    catalogue = _catalogue()
+    meant = _meant(id, catalogue)
+    root = hub_root()
+    if root is not None and (found := _in_hub(root, id, meant)) is not None:
+        return opened(found, cache)
+    raise PlanError(_missing(id, folder, meant, root, list(catalogue)))
+
+
+def _path(id: str) -> Path:
+    try:
+        return Path(id).expanduser()
+    except RuntimeError:  # a ~ before what is no user's name is a letter like any
+        return Path(id)
 
 
 def _newest(folder: Path) -> Path | None:
@@ -55,6 +68,61 @@ def _newest(folder: Path) -> Path | None:
         return folder
     cards = [p for p in folder.glob("checkpoint-*/swift.json") if p.parent.name[11:].isdecimal()]
     return max(cards, key=lambda p: int(p.parent.name[11:])).parent if cards else None
+
+
+def _catalogue() -> dict[str, str]:
+    with (Path(__file__).parent / "catalog.csv").open(encoding="utf-8", newline="") as file:
+        return {row["name"]: row["id"] for row in csv.DictReader(file)}
+
+
+def _meant(id: str, catalogue: dict[str, str]) -> str:
+    """Return the full id that a name of the catalogue stands for; "" where it is none."""
+    said = id.casefold()
+    for name, full in catalogue.items():
+        organisation = full.casefold().split("/")[0]
+        if said in (name, f"{organisation}/{name}", full.casefold()):
+            return full
+    return ""
+
+
+def _in_hub(root: Path, id: str, meant: str) -> Path | None:
+    """Return the hub's folder of a model; one of the catalogue is looked up by its full id."""
+    held = [p for p in look_up(root, "models", meant or id) if (p / "config.json").is_file()]
+    owners = {p.parent.name.casefold() for p in held}
+    if len(owners) > 1:
+        several = ", ".join(f"{p.parent.name}/{p.name}" for p in held)
+        raise PlanError(
+            Problem(
+                where="model",
+                what=f"`{id}` may mean several models of the hub: {several}",
+                fix=f"write `{held[0].parent.name}/{held[0].name}`",
+            )
+        )
+    return held[0] if held else None
+
+
+def _missing(id: str, folder: Path, meant: str, root: Path | None, catalogue: list[str]) -> Problem:
+    """Say where a model was looked for, and how to come by it or which name is nearest."""
+    is_dir = folder.is_dir()
+    looked = f"{folder} is a folder without config.json" if is_dir else f"no folder `{folder}`"
+    hub = f"no {root}/models/{meant or id}" if root else "SWIFT_HUB names no hub"
+    if meant:
+        place = f"models/{meant}"
+        return Problem(
+            where="model",
+            what=f"`{id}` is {meant}, which is not on this machine ({looked}; {hub}), and "
+            "downloading comes with a later version",
+            fix=f"give its folder, or set SWIFT_HUB=file:///folder, which holds {place}",
+        )
+    known = [EMBEDDED, *catalogue]
+    near = nearest(id.lower(), known + (names(root, "models") if root else []))
+    if not near.startswith("write"):
+        near = nearest(id, known)
+    return Problem(
+        where="model",
+        what=f"there is no model `{id}`: {looked}; {hub}; the embedded one is `{EMBEDDED}`",
+        fix=f"{near}, or give the folder of a model",
+    )
 
 
 def _lay_out(source: Path, cache: Path) -> Path:

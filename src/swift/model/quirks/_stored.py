@@ -1,0 +1,126 @@
+"""Weights as bytes on a disk: read without a copy, written one after the other."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from swift.core.errors import PlanError, Problem
+from swift.model.facts import header, weight_files
+
+FLOATS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+"""The types of plain weights, as safetensors and as torch name them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A weight; its bytes are a window on its file, so that many fit where few would in memory."""
+
+    name: str
+    dtype: str
+    """As safetensors writes it: BF16."""
+
+    shape: tuple[int, ...]
+    data: memoryview
+    """Its bytes, rows first."""
+
+    def split(self, names: Sequence[str]) -> list[Stored]:
+        """Return as many equal parts along the first dimension as there are names."""
+        rows, size = self.shape[0] // len(names), self.data.nbytes // len(names)
+        return [
+            replace(
+                self,
+                name=name,
+                shape=(rows, *self.shape[1:]),
+                data=self.data[i * size : (i + 1) * size],
+            )
+            for i, name in enumerate(names)
+        ]
+
+
+def shards(folder: Path) -> list[list[Stored]]:
+    """Return the weights of a model folder, file by file; safetensors before pytorch_model*.bin.
+
+    Raises:
+        PlanError: There are none, or a file cannot be read.
+    """
+    if files := weight_files(folder):
+        return [_of_safetensors(path) for path in files]
+    if files := _pickled(folder):
+        return [_of_pickle(path) for path in files]
+    raise PlanError(
+        Problem(
+            where="model",
+            what=f"{folder} holds neither *.safetensors nor pytorch_model*.bin",
+            fix="fetch it again",
+        )
+    )
+
+
+def write(path: Path, weights: Sequence[Stored]) -> None:
+    """Write a safetensors file; of the weights, no more than the system's buffers is in memory."""
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for weight in weights:
+        begin, end = end, end + weight.data.nbytes
+        entries[weight.name] = {
+            "dtype": weight.dtype,
+            "shape": weight.shape,
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for weight in weights:
+            file.write(weight.data)
+
+
+def _of_safetensors(path: Path) -> list[Stored]:
+    entries = header(path)
+    with path.open("rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[8 + size :]
+    return [
+        Stored(
+            name=name,
+            dtype=entry["dtype"],
+            shape=tuple(entry["shape"]),
+            data=whole[slice(*entry["data_offsets"])],
+        )
+        for name, entry in entries.items()
+    ]
+
+
+def _pickled(folder: Path) -> list[Path]:
+    index = folder / "pytorch_model.bin.index.json"
+    if index.is_file():
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return [folder / name for name in sorted(names)]
+    return sorted(folder.glob("pytorch_model*.bin"))
+
+
+def _of_pickle(path: Path) -> list[Stored]:
+    import torch
+
+    words = {getattr(torch, theirs): word for word, theirs in FLOATS.items()}
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises nothing narrower for a broken file
+        fix = "fetch it again, or the same weights as *.safetensors"
+        what = f"no weights that can be read: {str(error).splitlines()[0]}"
+        raise PlanError(Problem(where=str(path), what=what, fix=fix)) from error
+    return [
+        Stored(
+            name=name,
+            dtype=words.get(tensor.dtype, str(tensor.dtype)),
+            shape=tuple(tensor.shape),
+            data=memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy()),
+        )
+        for name, tensor in tensors.items()
+    ]
