@@ -87,6 +87,7 @@ class Plan(Value):
             "data": ", ".join(d.name for d in r.dataset) + f"  (task {r.task})",
             "method": f"{r.method.name}  {_options(r.method)}",
             "tuner": f"{r.tuner.name}  {_options(r.tuner)}",
+            **({"quant": f"{r.quant.name}  {_options(r.quant)}"} if r.quant else {}),
             "batch": f"{s.batch} samples a step = {self.data_world} x {s.micro} x {s.accumulation}"
             " (ranks x micro-batch x accumulation)",
             "rate": f"{self.learning_rate:g}, {r.train.schedule}, warmup {r.train.warmup:g}",
@@ -133,6 +134,8 @@ def resolve(recipe: Recipe, *, world: int | None = None) -> Plan:
     processes = world or (max(1, here.gpus) if wanted == "auto" else wanted)
     problems = [p for check in _rules if (p := check(recipe, facts, here))]
     problems += _of_data(recipe)
+    if recipe.quant is not None and (lack := recipe.quant.missing()):
+        problems.append(lack)
     if world and wanted not in ("auto", world):
         problems.append(
             Problem(

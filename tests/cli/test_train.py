@@ -158,7 +158,7 @@ def test_a_run_is_resumed_by_its_folder(street: Street) -> None:
         (["--rank", "0"], "--rank: `tuner.rank` is `0`"),
         (["--tuner", "{name: lora"], "--tuner: this is not YAML"),
         (["--dataset", "[a"], "--dataset: this is not YAML"),
-        (["--quant", "bnb"], "a recipe has no key `quant`"),
+        (["--plugins", "x"], "a recipe has no key `plugins`"),
         (["."], "is a folder, not a YAML file"),
     ],
 )

@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 from swift.core.schema import Value, documentation, kind, shown, summary
 from swift.method import methods
 from swift.recipe import Recipe
+from swift.recipe.presets import meaning_of, presets
 from swift.recipe.recipe import REGISTRIES, default_dataset
 from swift.recipe.spelling import options
 
@@ -47,9 +48,11 @@ def _section(key: str, info: FieldInfo, verb: str) -> Iterator[str]:
 
 
 def _members(key: str, verb: str) -> Iterator[str]:
-    """Yield the choice of a member, then each member with its options."""
+    """Yield the choice of a member, then each preset, then each member with its options."""
     registry, _ = REGISTRIES[key]
-    yield _line(f"--{key}", "|".join(registry), _chosen(key, verb))
+    yield _line(f"--{key}", "|".join([*registry, *presets(key)]), _chosen(key, verb))
+    for name in presets(key):
+        yield f"  {name}: stands for {meaning_of(key, name)}"
     for name, cls in options(key):
         if key == "method" and verb in registry and name != verb:
             continue
@@ -60,7 +63,7 @@ def _members(key: str, verb: str) -> Iterator[str]:
 def _chosen(key: str, verb: str) -> str:
     """Return the member that is meant where the recipe names none."""
     registry, default = REGISTRIES[key]
-    return verb if verb in registry and key == "method" else default
+    return verb if verb in registry and key == "method" else shown(default)
 
 
 def _options(key: str, cls: type[Value]) -> Iterator[str]:

@@ -6,7 +6,7 @@ text is no number, `true` is no 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -55,8 +55,18 @@ class Checker:
         except ValidationError:
             return None
 
-    def component(self, registry: Registry[C], said: Any, path: KeyPath, default: str) -> C | None:
-        """Return the member that `said` names, with its options; `default` where it names none."""
+    def component(
+        self,
+        registry: Registry[C],
+        said: Any,
+        path: KeyPath,
+        default: str | None,
+        also: Iterable[str] = (),
+    ) -> C | None:
+        """Return the member that `said` names, with its options; `default` where it names none.
+
+        `also` are words that would do beside the members' names, for the repair of another.
+        """
         if isinstance(said, Mapping):
             name, options = said.get("name", default), {k: said[k] for k in said if k != "name"}
         else:
@@ -64,10 +74,14 @@ class Checker:
         if isinstance(name, str) and name in registry:
             return self.value(registry.get(name), options, path)
         at = (*path, "name") if isinstance(said, Mapping) and "name" in said else path
+        known = [*registry, *also]
         if isinstance(name, str):
-            self.say(f"there is no {registry.kind} `{name}`", at, nearest(name, list(registry)))
+            self.say(f"there is no {registry.kind} `{name}`", at, nearest(name, known))
+        elif name is None and options:
+            what = f"`{dotted(path)}` has options, but no name"
+            self.say(what, at, f"leave them out, or give `name`: {_one_of(known)}")
         else:
-            self.say(f"`{dotted(at)}` is `{shown(name)}`, not a name", at, _one_of(list(registry)))
+            self.say(f"`{dotted(at)}` is `{shown(name)}`, not a name", at, _one_of(known))
         return None
 
     def _explain(

@@ -46,7 +46,16 @@ class Source(Protocol):
         """Return the module with the tuner attached (policy only); parameters may be on meta."""
 
     def value(self, name: str, like: Tensor, part: Sequence[slice] | None) -> Tensor:
-        """Return `part` of the first value of the model's parameter `name`, in its final dtype."""
+        """Return `part` of the first value of the model's parameter `name`, in its final dtype.
+
+        A tensor that is a Parameter stays the one that it is when it is moved to its device.
+        """
+
+    def whole(self, weight: Tensor) -> Tensor:
+        """Return a weight in its full shape, where the model keeps it packed."""
+
+    def numel(self, weight: Tensor) -> int:
+        """Return how many numbers `whole` gives."""
 
     def canonical(self, name: str) -> str:
         """Return the name that files use for the parameter `name`."""

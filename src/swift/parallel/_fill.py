@@ -62,7 +62,11 @@ def fill(module: nn.Module, source: Source, device: str) -> None:
                 shape=parameter.shape,
                 stride=parameter.stride(),
             )
-        real = nn.Parameter(value, requires_grad=parameter.requires_grad)
+        real = (
+            value  # a packed weight, which is no plain parameter
+            if isinstance(value, nn.Parameter)
+            else nn.Parameter(value, requires_grad=parameter.requires_grad)
+        )
         torch.utils.swap_tensors(parameter, real)  # type: ignore[no-untyped-call]
     for child in module.modules():
         for name, buffer in child._buffers.items():

@@ -180,7 +180,7 @@ class TorchPlacement:
         for name, p in self.bare.named_parameters():
             if trained_only and not p.requires_grad:
                 continue
-            whole = p.full_tensor() if isinstance(p, DTensor) else p
+            whole = p.full_tensor() if isinstance(p, DTensor) else self._source.whole(p)
             yield self._source.canonical(name), whole.detach()
 
     def state(self) -> Iterator[Piece]:
@@ -240,7 +240,7 @@ class TorchPlacement:
             data_world=self.data_world,
             tensors=len(parameters),
             dtensors=sum(isinstance(p, DTensor) for p in parameters),
-            numel=sum(p.numel() for p in parameters),
-            local_numel=sum(local(p).numel() for p in parameters),
+            numel=sum(self._source.numel(p) for p in parameters),
+            local_numel=sum(self._source.numel(local(p)) for p in parameters),
             trainable=sum(p.numel() for _, p in self.trained),
         )

@@ -48,6 +48,10 @@ class Quant(Component):
         """Return `weight` unpacked; one that is not packed as it is."""
         raise NotImplementedError
 
+    def numel(self, weight: Tensor) -> int:
+        """Return how many numbers `weight` stands for."""
+        raise NotImplementedError
+
     def live(self, model: nn.Module) -> int:
         """Pack the frozen linear layers of a model in use, where they lie; return how many.
 

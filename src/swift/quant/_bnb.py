@@ -74,6 +74,12 @@ def whole(weight: Tensor) -> Tensor:
     return cast(Tensor, dequantize_4bit(weight.data, weight.quant_state))
 
 
+def numel(weight: Tensor) -> int:
+    """Return how many numbers a parameter stands for."""
+    state = weight.quant_state if isinstance(weight, Params4bit) else None
+    return int(state.shape.numel()) if state is not None else weight.numel()
+
+
 def live(model: nn.Module, options: Bnb) -> int:
     """Pack layer by layer; at any time one weight is here twice."""
     found = [(n, m) for n, m in _linears(model) if not m.weight.requires_grad]

@@ -58,6 +58,12 @@ class Bnb(Quant):
 
         return whole(weight)
 
+    def numel(self, weight: Tensor) -> int:
+        """Return how many numbers `weight` stands for: two a byte in a Params4bit."""
+        from swift.quant._bnb import numel
+
+        return numel(weight)
+
     def live(self, model: nn.Module) -> int:
         """Pack the frozen linear layers of a model in use; see `quantise_live`."""
         self._check()

@@ -12,6 +12,7 @@ from swift.core.errors import Problem, RecipeError
 from swift.core.schema import Value, shown
 from swift.core.yaml import Document
 from swift.method import methods
+from swift.recipe.presets import expand, presets
 from swift.recipe.recipe import REGISTRIES, Recipe
 from swift.recipe.rules import rules
 from swift.recipe.said import Said
@@ -42,6 +43,7 @@ def read(
     said.flags(overrides)
     _task_names_a_method(said)
     _settle_verb(said, verb)
+    expand(said)
     checker = Checker(said.where, elsewhere)
     sound = _sound(said.tree, checker)
     # model_construct: what is sound has been validated key by key; the rules see no more of it
@@ -66,7 +68,9 @@ def _sound(tree: Mapping[str, Any], checker: Checker) -> dict[str, Any]:
 def _section(key: str, said: Any, checker: Checker) -> Any:
     if key in REGISTRIES:
         registry, default = REGISTRIES[key]
-        return checker.component(registry, said, (key,), default)
+        if default is None and said in (None, {"name": None}):
+            return None
+        return checker.component(registry, said, (key,), default, presets(key))
     if key == "dataset":
         return _datasets(said, checker)
     cls = Recipe.model_fields[key].annotation

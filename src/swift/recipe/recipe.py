@@ -13,16 +13,21 @@ from swift.core.schema import Value
 from swift.engine import EngineOptions, engines
 from swift.method import Method, methods
 from swift.optimizer import Optimizer, optimizers
+from swift.quant import Quant, quants
 from swift.recipe.sections import Data, Dataset, Model, Parallel, Serve, Train
 from swift.tuner import Tuner, tuners
 
-REGISTRIES: Mapping[str, tuple[Registry[Any], str]] = {
+REGISTRIES: Mapping[str, tuple[Registry[Any], str | None]] = {
     "method": (methods, "sft"),
     "tuner": (tuners, "lora"),
+    "quant": (quants, None),
     "optimizer": (optimizers, "adamw"),
     "engine": (engines, "torch"),
 }
-"""Keys that name a member of a registry, each with the member meant when nobody says."""
+"""Keys that name a member of a registry, each with the member meant when nobody says.
+
+None: then there is none, and options alone do not tell which is meant.
+"""
 
 
 def _as_list(said: Any) -> Any:
@@ -66,6 +71,9 @@ class Recipe(Value):
     )
     """Which weights are trained."""
 
+    quant: Annotated[SerializeAsAny[Quant] | None, BeforeValidator(quants.make)] = None
+    """How the frozen weights are packed into fewer bits. null: not at all."""
+
     train: Train = Field(default_factory=Train)
     """The loop."""
 
@@ -104,7 +112,7 @@ class Recipe(Value):
             words = [_word(item, Dataset.shorthand) for item in value]
             return words[0] if len(words) == 1 and isinstance(words[0], str) else words
         if key in REGISTRIES:
-            return _word(value, "name")
+            return None if value is None else _word(value, "name")
         sections: dict[str, type[Value]] = {"model": Model, "parallel": Parallel}
         return _word(value, sections[key].shorthand) if key in sections else value
 

@@ -73,6 +73,29 @@ def adapters_can_be_switched_off(recipe: Recipe) -> tuple[str, str] | None:
     return what, "write `reference: model`, or `tuner: lora`"
 
 
+@rules.add("quant", "tuner")
+def packed_weights_stay(recipe: Recipe) -> tuple[str, str] | None:
+    """A weight in 4 bits cannot be trained: something beside it must be."""
+    if recipe.quant is None or recipe.tuner.adapters:
+        return None
+    tuner = recipe.tuner.name
+    what = f"`quant: {recipe.quant.name}` freezes the weights, but `tuner: {tuner}` trains them"
+    return what, "write `tuner: lora`, or leave `quant` out"
+
+
+@rules.add("parallel.strategy", "parallel.tensor_model_parallel_size", "quant")
+def packed_weights_are_whole(recipe: Recipe) -> tuple[str, str] | None:
+    """A packed weight is not cut into shards yet."""
+    parallel = recipe.parallel
+    cut = "strategy fsdp" if parallel.strategy == "fsdp" else ""
+    if parallel.tensor_model_parallel_size > 1:
+        cut = f"tensor_model_parallel_size {parallel.tensor_model_parallel_size}"
+    if recipe.quant is None or not cut:
+        return None
+    what = f"`quant: {recipe.quant.name}` with {cut} comes later"
+    return what, "write `parallel: ddp`, or leave `quant` out"
+
+
 @rules.add("task", "method")
 def pairs_are_conversations(recipe: Recipe) -> tuple[str, str] | None:
     """A method that compares two answers needs conversations."""

@@ -17,6 +17,7 @@ from swift.seam.logprobs import LogProbs
 
 if TYPE_CHECKING:
     from swift.model.facts import ModelFacts
+    from swift.quant import Quant
     from swift.tuner import Tuner
 
 
@@ -37,8 +38,10 @@ class ModelSource:
         seed: int = 0,
         gradient_checkpointing: bool = False,
         live: Mapping[str, nn.Module] | None = None,
+        quant: Quant | None = None,
     ) -> None:
         self._facts, self._tuner, self._attention, self._seed = facts, tuner, attention, seed
+        self._quant = quant
         self._frozen = getattr(torch, dtype)
         self._trained = torch.float64 if dtype == "float64" else torch.float32
         self._recompute = gradient_checkpointing
@@ -62,12 +65,22 @@ class ModelSource:
         are placed before the first step.
         """
         if role in self._live:
-            return self._live[role]
+            return self._packed(self._live[role])
         if "policy" in self._live:
             return copy.deepcopy(self._live["policy"])
         model = skeleton(self._facts, self._attention)
         names = [name for name, _ in model.named_parameters()]
         self._weights = self._weights or open_weights(self._facts, names)
+        if self._quant is not None:
+            self._quant.install(model, self._frozen)
+        return model
+
+    def _packed(self, model: nn.Module) -> nn.Module:
+        """Return a live model with what is frozen in it packed; without adapters that is all."""
+        if self._quant is not None:
+            if not hasattr(model, "peft_config"):
+                model.requires_grad_(False)
+            self._quant.live(model)
         return model
 
     def value(self, name: str, like: Tensor, part: Sequence[slice] | None) -> Tensor:
@@ -80,7 +93,16 @@ class ModelSource:
         assert self._weights is not None, "build comes first"
         stored = self._weights.read(self.canonical(name), part)
         # A read weight may be the file's own memory: whoever trains it wants its own copy.
-        return stored.to(dtype, copy=like.requires_grad)
+        value = stored.to(dtype, copy=like.requires_grad)
+        return value if self._quant is None else self._quant.packed(like, value)
+
+    def whole(self, weight: Tensor) -> Tensor:
+        """Return a weight in its full shape; a packed one is unpacked, which rounds nothing."""
+        return weight if self._quant is None else self._quant.whole(weight)
+
+    def numel(self, weight: Tensor) -> int:
+        """Return how many numbers a weight stands for, packed or not."""
+        return weight.numel() if self._quant is None else self._quant.numel(weight)
 
     def canonical(self, name: str) -> str:
         """Return the name in files of LogProbs' parameter `model.<name>`."""

@@ -128,6 +128,7 @@ def place(
         seed=recipe.train.seed,
         gradient_checkpointing=plan.gradient_checkpointing,
         live=given.models,
+        quant=recipe.quant,
     )
     rate = plan.learning_rate
     policy = strategy.place(source, "policy", recipe.optimizer, rate, site)
