@@ -58,7 +58,8 @@ class Sampling(Value):
     """Tokens below this share of the likeliest one's probability are out."""
 
     repetition_penalty: float = Field(default=1.0, gt=0)
-    """Divides positive and multiplies negative logits of tokens seen before (Keskar et al., 2019)."""
+    """Divides positive and multiplies negative logits of tokens met before, prompt and answer
+    (Keskar et al., 2019, arXiv:1909.05858)."""
 
     presence_penalty: float = Field(default=0.0, ge=-2, le=2)
     """Taken off the logit of every token that the answer holds already."""

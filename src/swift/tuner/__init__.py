@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from torch import Generator, Tensor, nn
 
+    from swift.model.facts import ModelFacts
+    from swift.model.weights import Weights
+
 
 class Tuner(Component):
     """Options of a way of tuning, with its verbs."""
@@ -59,3 +62,22 @@ class Tuner(Component):
 
 
 tuners: Registry[Tuner] = Registry("tuner", "swift.tuner")
+
+
+def merged(base: Weights, adapter: Path, facts: ModelFacts) -> Weights:
+    """Return the weights of `base` with a PEFT adapter added in, each as it is read.
+
+    Plain LoRA (any rank and scale) takes no more memory than one weight; other kinds of adapters
+    are merged by PEFT, with the whole model in this process.
+
+    Args:
+        base: The weights that the adapter was trained on.
+        adapter: A folder with adapter_config.json.
+        facts: The base model's.
+
+    Raises:
+        PlanError: The adapter belongs to another model.
+    """
+    from swift.tuner._merge import merged as add
+
+    return add(base, adapter, facts)

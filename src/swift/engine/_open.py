@@ -1,0 +1,66 @@
+"""A served model's weights, on their device, with its adapter merged in or put beside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+
+from swift.core.errors import PlanError, Problem
+from swift.engine._paged import PAGED, refusal
+from swift.model.facts import read_facts
+from swift.model.skeleton import skeleton
+from swift.model.weights import open_weights
+from swift.tuner import merged
+
+if TYPE_CHECKING:
+    from swift.engine import Served
+
+
+def device_and_dtype(named: str) -> tuple[torch.device, torch.dtype]:
+    """Return where to compute and in what; `named` may be auto."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if named == "auto":
+        named = "float32"
+        if device.type == "cuda":
+            named = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    return device, cast(torch.dtype, getattr(torch, named))
+
+
+def open_model(served: Served, adapter: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Return the model with paged attention, ready to compute.
+
+    Args:
+        served: Which model, and which adapter.
+        adapter: "merged" or "applied".
+        device: Where to.
+        dtype: What the weights become.
+
+    Raises:
+        PlanError: Its attention is not the standard one.
+    """
+    facts = read_facts(served.id, served.folder)
+    model: Any = skeleton(facts, PAGED)
+    why = refusal(model.config)
+    if why or not model._supports_attention_backend:
+        why = why or "its attention is its own"
+        raise PlanError(
+            Problem(where="model", what=f"the torch engine cannot run {facts.architecture}: {why}")
+        )
+    weights = open_weights(facts, [n for n, _ in model.named_parameters()])
+    if served.adapter and adapter == "merged":
+        weights = merged(weights, served.adapter, facts)
+    # Tied weights come once; tie_weights puts them in their other places.
+    state = {n: weights.read(n).to(device=device, dtype=dtype) for n, _ in model.named_parameters()}
+    model.load_state_dict(state, assign=True, strict=False)
+    model.tie_weights()
+    model.to(device).requires_grad_(False).eval()
+    if served.adapter and adapter == "applied":
+        from peft import PeftModel
+
+        wrapped = PeftModel.from_pretrained(
+            model, str(served.adapter), autocast_adapter_dtype=False
+        )
+        return cast(nn.Module, wrapped.to(dtype).eval())
+    return cast(nn.Module, model)

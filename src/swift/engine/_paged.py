@@ -1,0 +1,304 @@
+"""Attention over a key/value cache in blocks, inside the model's own code.
+
+transformers lets a model's attention be any registered function (its `AttentionInterface`). Ours
+gets the new tokens of all sequences laid end to end, stores their keys and values in blocks, and
+lets each sequence look at its own blocks (Kwon et al., 2023, arXiv:2309.06180). So nothing but
+attention depends on how long the sequences are: there is no padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention as attend
+from transformers import AttentionInterface
+
+PAGED = "swift_paged"
+"""The name of this attention in transformers' register."""
+
+
+class Pool:
+    """Keys and values of every layer, in blocks of `block_size` tokens.
+
+    A layer's tensors are made when it first stores something, since only then its shapes are
+    known. Block 0 belongs to nobody: tables are filled up with it.
+    """
+
+    def __init__(self, blocks: int, block_size: int) -> None:
+        self.block_size = block_size
+        self._blocks = blocks
+        self._free = list(range(blocks, 0, -1))
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def free(self) -> int:
+        """Blocks that nobody has."""
+        return len(self._free)
+
+    @property
+    def total(self) -> int:
+        """Blocks in all."""
+        return self._blocks
+
+    def take(self) -> int:
+        """Return a block that was free."""
+        return self._free.pop()
+
+    def give(self, blocks: list[int]) -> None:
+        """Take blocks back, and empty the list."""
+        self._free.extend(reversed(blocks))
+        blocks.clear()
+
+    def layer(self, number: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a layer's keys and values, each [blocks, block_size, heads, width]."""
+        if number not in self._layers:
+            self._layers[number] = (self._empty(key), self._empty(value))
+        return self._layers[number]
+
+    def _empty(self, like_BHTD: Tensor) -> Tensor:
+        heads, width = like_BHTD.shape[1], like_BHTD.shape[3]
+        # Zeros, not garbage: what a mask hides is still multiplied, and 0 * nan is nan.
+        return like_BHTD.new_zeros(self._blocks + 1, self.block_size, heads, width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """New tokens of one sequence: a part of its prompt, or its one newest token."""
+
+    blocks: Sequence[int]
+    """All its blocks, in order."""
+
+    begin: int
+    """How many of its tokens are stored already."""
+
+    count: int
+    """How many are new."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The new tokens of one forward: first sequences with one each, then longer pieces."""
+
+    pool: Pool
+    pieces: Sequence[Piece]
+    device: torch.device
+    singles: int = field(init=False)
+    """How many of the first pieces have one token."""
+
+    def __post_init__(self) -> None:
+        singles = next((i for i, p in enumerate(self.pieces) if p.count > 1), len(self.pieces))
+        object.__setattr__(self, "singles", singles)
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """[1, T]: where each token stands in its sequence."""
+        numbers = [n for p in self.pieces for n in range(p.begin, p.begin + p.count)]
+        return torch.tensor([numbers], device=self.device)
+
+    @cached_property
+    def slots(self) -> Tensor:
+        """[T]: where each token is stored: block * block_size + place in the block."""
+        size = self.pool.block_size
+        return torch.tensor(
+            [
+                p.blocks[n // size] * size + n % size
+                for p in self.pieces
+                for n in range(p.begin, p.begin + p.count)
+            ],
+            device=self.device,
+        )
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens that each single sees, itself included."""
+        return [p.begin + 1 for p in self.pieces[: self.singles]]
+
+    @cached_property
+    def table(self) -> Tensor:
+        """The blocks of each single, flat, filled up with block 0 to the longest."""
+        size = self.pool.block_size
+        width = -(-max(self.lengths) // size)
+        rows = [list(p.blocks[:width]) for p in self.pieces[: self.singles]]
+        return torch.tensor(
+            [b for r in rows for b in r + [0] * (width - len(r))], device=self.device
+        )
+
+    @cached_property
+    def _masks(self) -> dict[tuple[int | None, torch.dtype], Tensor | None]:
+        return {}
+
+    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        """Return [singles, 1, 1, longest]: 0 where a single looks, -inf elsewhere; None for all."""
+        if (window, dtype) not in self._masks:
+            self._masks[window, dtype] = self._mask(window, dtype)
+        return self._masks[window, dtype]
+
+    def _mask(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        longest = max(self.lengths)
+        if min(self.lengths) == longest and (window is None or longest <= window):
+            return None
+        lengths_S1 = torch.tensor(self.lengths, device=self.device)[:, None]
+        place_L = torch.arange(longest, device=self.device)
+        seen = place_L < lengths_S1
+        if window is not None:
+            seen &= place_L >= lengths_S1 - window
+        mask = torch.zeros(seen.shape, dtype=dtype, device=self.device)
+        return mask.masked_fill_(~seen, float("-inf"))[:, None, None, :]
+
+
+def paged(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    step: Step | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Return attention of query [1, H, T, D] as [1, T, H, D]; see transformers' interface."""
+    assert step is not None, "the engine gives a Step with each forward"
+    keys, values = step.pool.layer(module.layer_idx, key, value)  # type: ignore[arg-type]
+    keys.flatten(0, 1).index_copy_(0, step.slots, key[0].transpose(0, 1))
+    values.flatten(0, 1).index_copy_(0, step.slots, value[0].transpose(0, 1))
+    look = _Look(scaling, sliding_window, softcap, kwargs.get("s_aux"))
+    parts = [_singles(query, keys, values, step, look)] if step.singles else []
+    start = step.singles
+    for piece in step.pieces[step.singles :]:
+        end = start + piece.count
+        parts.append(
+            _longer(
+                query[:, :, start:end],
+                key[:, :, start:end],
+                value[:, :, start:end],
+                keys,
+                values,
+                piece,
+                look,
+            )
+        )
+        start = end
+    out_THD = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return out_THD[None], None
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How a layer looks: scale, window, cap of its scores, an extra score that takes no value."""
+
+    scale: float | None
+    window: int | None
+    cap: float | None
+    sink: Tensor | None
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """Return softmax(q k / scale + mask) v; shapes as torch's."""
+        if self.cap is None and self.sink is None:
+            return attend(query, key, value, attn_mask=mask, scale=self.scale)
+        scale = query.shape[-1] ** -0.5 if self.scale is None else self.scale
+        scores = (query @ key.transpose(-1, -2)) * scale
+        if self.cap is not None:
+            scores = torch.tanh(scores / self.cap) * self.cap
+        scores = scores if mask is None else scores + mask
+        if self.sink is None:
+            return scores.float().softmax(-1).to(value.dtype) @ value
+        sink = self.sink.view(1, query.shape[1], -1, 1).to(scores.dtype)
+        sink = sink.repeat_interleave(query.shape[2] // sink.shape[2], dim=2)
+        whole = torch.cat([scores, sink.expand(scores.shape[0], -1, -1, -1)], -1)
+        shares: Tensor = whole.float().softmax(-1)[..., :-1]
+        return shares.to(value.dtype) @ value
+
+
+def _singles(query: Tensor, keys: Tensor, values: Tensor, step: Step, look: _Look) -> Tensor:
+    """Return [S, H, D] for the first S tokens, each alone in its sequence.
+
+    The heads that share a key head stand where torch expects several queries.
+    """
+    count, longest = step.singles, max(step.lengths)
+    heads, groups = query.shape[1], query.shape[1] // keys.shape[2]
+    asked = query[0, :, :count].transpose(0, 1).reshape(count, heads // groups, groups, -1)
+    found = [
+        pool.index_select(0, step.table)
+        .view(count, -1, pool.shape[2], pool.shape[3])[:, :longest]
+        .transpose(1, 2)
+        for pool in (keys, values)
+    ]
+    out = look(asked, found[0], found[1], step.mask(look.window, query.dtype))
+    return out.reshape(count, heads, -1)
+
+
+def _longer(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    piece: Piece,
+    look: _Look,
+) -> Tensor:
+    """Return [count, H, D] for several new tokens of one sequence."""
+    end = piece.begin + piece.count
+    groups = query.shape[1] // key.shape[1]
+    if piece.begin:
+        width = -(-end // keys.shape[1])
+        blocks = torch.tensor(list(piece.blocks[:width]), device=query.device)
+        key, value = (
+            pool.index_select(0, blocks).flatten(0, 1)[:end].transpose(0, 1)[None]
+            for pool in (keys, values)
+        )
+    plain = look.cap is None and look.sink is None
+    if plain and not piece.begin and (look.window is None or end <= look.window):
+        out = attend(query, key, value, is_causal=True, scale=look.scale, enable_gqa=groups > 1)
+        return out[0].transpose(0, 1)
+    now = torch.arange(piece.begin, end, device=query.device)[:, None]
+    before = torch.arange(end, device=query.device)
+    seen = before <= now
+    if look.window is not None:
+        seen &= before > now - look.window
+    mask = torch.zeros(seen.shape, dtype=query.dtype, device=query.device)
+    mask = mask.masked_fill_(~seen, float("-inf"))
+    asked = query.reshape(1, key.shape[1], groups * piece.count, -1)
+    out = look(asked, key, value, mask.repeat(groups, 1))
+    return out.reshape(query.shape[1], piece.count, -1).transpose(0, 1)
+
+
+AttentionInterface.register(PAGED, paged)
+
+
+def forward(model: nn.Module, ids: Sequence[int], step: Step, ends: Sequence[int]) -> Tensor:
+    """Return the logits [len(ends), vocabulary] after the tokens at `ends`.
+
+    Args:
+        model: Opened with attention `PAGED`.
+        ids: The new tokens of all pieces, end to end.
+        step: Their pieces.
+        ends: Places in `ids` whose next token is wanted.
+    """
+    out = model(
+        input_ids=torch.tensor([ids], device=step.device),
+        position_ids=step.positions,
+        use_cache=False,
+        logits_to_keep=torch.tensor(ends, dtype=torch.long, device=step.device),
+        step=step,
+    )
+    logits: Tensor = out.logits[0]
+    return logits
+
+
+def refusal(config: Any) -> str:
+    """Return why a model's layers cannot run on blocks; "" if they can."""
+    text: Mapping[str, Any] = config.get_text_config().to_dict()
+    others = {str(t) for t in text.get("layer_types") or ()}
+    others -= {"full_attention", "sliding_attention"}
+    if others:
+        return f"some of its layers are {', '.join(sorted(others))}"
+    if text.get("num_kv_shared_layers"):
+        return "some of its layers share keys and values"
+    return ""

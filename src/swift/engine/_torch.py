@@ -1,0 +1,206 @@
+"""The torch engine at work: one thread, one forward a step, for all answers under way."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from swift.chat.speaker import Speaker
+from swift.core.errors import MachineError, Problem, UserError
+from swift.engine import Delta, Load, Request, Served
+from swift.engine._answers import Answer, Queue
+from swift.engine._open import device_and_dtype, open_model
+from swift.engine._paged import Piece, Pool, Step, forward
+from swift.engine._sample import choose, logprobs
+
+if TYPE_CHECKING:
+    from swift.engine.torch import Torch
+
+_log = logging.getLogger("swift.engine")
+
+
+class TorchEngine:
+    """See swift.engine.Engine."""
+
+    def __init__(self, served: Served, options: Torch) -> None:
+        self.served = served
+        self.speaker = Speaker.load(served.speech)
+        self._device, dtype = device_and_dtype(options.dtype)
+        model: Any = open_model(served, options.adapter, self._device, dtype)
+        self.model = model
+        self._vocabulary: int = model.get_input_embeddings().num_embeddings
+        self._context = _context(served, options)
+        self._pool = Pool(self._blocks(options, dtype), options.block_size)
+        self._context = min(self._context, self._pool.total * options.block_size)
+        self._queue = Queue(self._pool, options.max_batch, options.max_step_tokens)
+        self._inbox: SimpleQueue[Answer | None] = SimpleQueue()
+        self._closed = self._drain = False
+        self._thread = threading.Thread(target=self._work, name="swift-engine", daemon=True)
+        self._thread.start()
+
+    # --- asked from any thread ---------------------------------------------------------------
+
+    def submit(self, request: Request, deliver: Callable[[Delta], None]) -> Callable[[], None]:
+        """Queue a request. See Engine."""
+        self._check(request)
+        answer = Answer(request, deliver, self.speaker, self._context)
+        self._inbox.put(answer)
+
+        def cancel() -> None:
+            answer.cancelled = True
+
+        return cancel
+
+    def generate(self, requests: Sequence[Request]) -> list[Delta]:
+        """Return the whole answer of each request, in order."""
+        answers: dict[int, Delta] = {}
+        done = threading.Event()
+
+        def keep(number: int) -> Callable[[Delta], None]:
+            def deliver(delta: Delta) -> None:
+                answers[number] = delta
+                if len(answers) == len(requests):
+                    done.set()
+
+            return deliver
+
+        for request in requests:
+            self._check(request)
+        cancels = [self.submit(r, keep(i)) for i, r in enumerate(requests)]
+        try:
+            if requests:
+                done.wait()
+        except BaseException:
+            for cancel in cancels:
+                cancel()
+            raise
+        return [answers[i] for i in range(len(requests))]
+
+    def load(self) -> Load:
+        """Return how busy it is."""
+        return Load(
+            running=len(self._queue.running),
+            waiting=len(self._queue.waiting) + self._inbox.qsize(),
+            blocks=self._pool.total - self._pool.free,
+            blocks_total=self._pool.total,
+        )
+
+    def close(self, drain: bool = False) -> None:
+        """End the engine's thread; see Engine."""
+        self._drain, self._closed = drain, True
+        self._inbox.put(None)
+        self._thread.join()
+
+    def _check(self, request: Request) -> None:
+        size, vocabulary = len(request.ids), self._vocabulary
+        what = fix = ""
+        if self._closed:
+            what = "the engine is closed"
+        elif not size:
+            what, fix = "the prompt is empty", "give at least one token"
+        elif min(request.ids) < 0 or max(request.ids) >= vocabulary:
+            what, fix = "the prompt has an unknown token", f"ids go from 0 to {vocabulary - 1}"
+        elif size >= self._context:
+            what = f"the prompt has {size} tokens, but {self._context} is the most with its answer"
+            fix = "shorten it"
+        if what:
+            raise UserError(Problem(where="prompt", what=what, fix=fix))
+
+    # --- the engine's own thread -------------------------------------------------------------
+
+    def _work(self) -> None:
+        with torch.inference_mode():
+            while self._take_in():
+                pieces = self._queue.plan()
+                if not pieces:
+                    continue
+                try:
+                    self._step(pieces)
+                except Exception as error:
+                    # Whatever broke, those who wait for an answer must hear of it.
+                    _log.exception("a step failed")
+                    self._queue.fail("error", f"{type(error).__name__}: {error}")
+        while not self._inbox.empty():
+            late = self._inbox.get()
+            if late is not None:
+                self._queue.waiting.append(late)
+        self._queue.fail("cancelled")
+
+    def _take_in(self) -> bool:
+        """Take new requests in; wait for one if there is nothing else to do. False at the end."""
+        busy = bool(self._queue.running or self._queue.waiting)
+        while True:
+            if self._closed and not (self._drain and (busy or self._inbox.qsize() > 1)):
+                return False
+            try:
+                new = self._inbox.get(block=not busy)
+            except Empty:
+                return True
+            if new is not None:
+                self._queue.waiting.append(new)
+                busy = True
+
+    def _step(self, pieces: Sequence[tuple[Answer, Piece]]) -> None:
+        step = Step(self._pool, [p for _, p in pieces], self._device)
+        ids: list[int] = []
+        ends: list[int] = []
+        asked: list[Answer] = []
+        for (answer, _), piece in zip(pieces, step.pieces, strict=True):
+            ids += answer.ids[piece.begin : piece.begin + piece.count]
+            answer.done += piece.count
+            if answer.done == len(answer.ids):
+                asked.append(answer)
+                ends.append(len(ids) - 1)
+        logits = forward(self.model, ids, step, ends)
+        if asked:
+            self._continue(logits, asked)
+
+    def _continue(self, logits: Tensor, asked: Sequence[Answer]) -> None:
+        """Give each answer its next token, and let go of those that end."""
+        wanting = [i for i, a in enumerate(asked) if a.request.sampling.logprobs is not None]
+        plain = logits[wanting].clone() if wanting else None
+        tokens = choose(logits, [a.chooser for a in asked])
+        told = {}
+        if plain is not None:
+            most = [asked[i].request.sampling.logprobs or 0 for i in wanting]
+            of_each = logprobs(plain, [tokens[i] for i in wanting], most)
+            told = dict(zip(wanting, of_each, strict=True))
+        for number, (answer, token) in enumerate(zip(asked, tokens, strict=True)):
+            answer.take(token, told.get(number))
+            if answer.ended:
+                self._queue.leave(answer)
+
+    def _blocks(self, options: Torch, dtype: torch.dtype) -> int:
+        """Return how many blocks the cache has; raises where not even one fits."""
+        each = _bytes_per_token(self.model, dtype) * options.block_size
+        full = options.max_batch * -(-self._context // options.block_size)
+        if options.cache_gb != "auto":
+            room = options.cache_gb * 1e9
+        elif self._device.type == "cuda":
+            room = 0.8 * torch.cuda.mem_get_info(self._device)[0]
+        else:
+            room = 2e9
+        blocks = min(full, int(room / each))
+        if blocks < 1:
+            what = f"a block of the key/value cache takes {each / 1e9:.3g} GB: none fits"
+            raise MachineError(Problem(where="engine.cache_gb", what=what, fix="give it more"))
+        return blocks
+
+
+def _context(served: Served, options: Torch) -> int:
+    own = served.context or 2048
+    return min(own, options.context) if options.context else own
+
+
+def _bytes_per_token(model: Any, dtype: torch.dtype) -> int:
+    """Return what one token's keys and values take in all layers."""
+    text = model.config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return int(text.num_hidden_layers * heads * width * 2 * dtype.itemsize)
