@@ -16,7 +16,9 @@ _TYPES = {
 class Refusal(Exception):  # noqa: N818 - it is an answer
     """A request that is answered with an error."""
 
-    def __init__(self, status: int, message: str, *, param: str = "", code: str = "") -> None:
+    def __init__(
+        self, status: int, message: str, *, param: str = "", code: str = "", allow: str = ""
+    ) -> None:
         """Refuse with an HTTP status.
 
         Args:
@@ -24,12 +26,14 @@ class Refusal(Exception):  # noqa: N818 - it is an answer
             message: What is wrong, in words for the client's user.
             param: The field that is to blame.
             code: A word for programs.
+            allow: The method that would have been right.
         """
         super().__init__(message)
         self.status = status
         self.message = message
         self.param = param
         self.code = code
+        self.allow = allow
 
     def body(self) -> dict[str, Any]:
         """Return OpenAI's error object."""
