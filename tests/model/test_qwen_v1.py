@@ -74,7 +74,7 @@ def v1_logits(folder: Path, ids_BT: Tensor) -> Tensor:
     for layer in range(config["num_hidden_layers"]):
         at = f"transformer.h.{layer}"
         mixed = norm(x, f"{at}.ln_1") @ w[f"{at}.attn.c_attn.weight"].T
-        parts = (mixed + w[f"{at}.attn.c_attn.bias"]).split(heads * size, 2)
+        parts = (mixed + w[f"{at}.attn.c_attn.bias"]).chunk(3, 2)
         q, k, v = (p.view(B, T, heads, size) for p in parts)
         q, k, v = (p.transpose(1, 2) for p in (turned(q), turned(k), v))
         scores = (q @ k.transpose(-1, -2) / size**0.5).masked_fill(~causal_TT, -torch.inf)

@@ -32,10 +32,10 @@ def find_model(id: str, cache: Path) -> Path:
         PlanError: There is no such model; says where it was looked for.
         UserError: SWIFT_HUB names no hub.
     """
-    folder = _path(id)
-    if (folder / "config.json").is_file():
+    folder = _folder(id)
+    if folder is not None and (folder / "config.json").is_file():
         return opened(folder.resolve(), cache)
-    if (checkpoint := _newest(folder)) is not None:
+    if folder is not None and (checkpoint := _newest(folder)) is not None:
         if (checkpoint / "config.json").is_file():
             return checkpoint.resolve()
         raise PlanError(
@@ -55,11 +55,13 @@ def find_model(id: str, cache: Path) -> Path:
     raise PlanError(_missing(id, folder, meant, root, list(catalogue)))
 
 
-def _path(id: str) -> Path:
+def _folder(id: str) -> Path | None:
+    """Return the folder that `id` names as a path; None where it names none."""
     try:
-        return Path(id).expanduser()
-    except RuntimeError:  # a ~ before what is no user's name is a letter like any
-        return Path(id)
+        folder = Path(id).expanduser()
+        return folder if id and folder.is_dir() else None
+    except (OSError, RuntimeError):  # too long for a path; a ~ before what is no user's name
+        return None
 
 
 def _newest(folder: Path) -> Path | None:
@@ -101,10 +103,11 @@ def _in_hub(root: Path, id: str, meant: str) -> Path | None:
     return held[0] if held else None
 
 
-def _missing(id: str, folder: Path, meant: str, root: Path | None, catalogue: list[str]) -> Problem:
+def _missing(
+    id: str, folder: Path | None, meant: str, root: Path | None, catalogue: list[str]
+) -> Problem:
     """Say where a model was looked for, and how to come by it or which name is nearest."""
-    is_dir = folder.is_dir()
-    looked = f"{folder} is a folder without config.json" if is_dir else f"no folder `{folder}`"
+    looked = f"{folder} is a folder without config.json" if folder else "no such folder"
     hub = f"no {root}/models/{meant or id}" if root else "SWIFT_HUB names no hub"
     if meant:
         place = f"models/{meant}"

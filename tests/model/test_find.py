@@ -1,0 +1,122 @@
+"""Which folder a model's name leads to, and what is said when there is none."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+import swift
+from swift.core.errors import PlanError, UserError
+from swift.model.find import find_model
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a hub with three models, from a working directory that holds none."""
+    for name in ("qwen/Qwen-7B", "Acme/Pico", "Other/Twin", "Acme/twin"):
+        place(tmp_path / "hub" / "models" / name)
+    (tmp_path / "hub" / "models" / "Acme" / "empty").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("SWIFT_HUB", f"file://{tmp_path}/hub")
+    return tmp_path / "hub" / "models"
+
+
+@pytest.fixture
+def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SWIFT_HUB", raising=False)
+
+
+def place(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "qwen2"}')
+    return folder
+
+
+@pytest.mark.parametrize(
+    "id",
+    [
+        "qwen-7b",
+        "Qwen-7B",
+        "QWEN-7B-BASE",
+        "qwen/Qwen-7B",
+        "Qwen/Qwen-7B",
+        "qwen/qwen-7b",
+        "Qwen/qwen-7b-base",
+    ],
+)
+def test_every_spelling_of_a_catalogue_name_is_one_model(
+    hub: Path, tmp_path: Path, id: str
+) -> None:
+    assert find_model(id, tmp_path / "cache") == hub / "qwen" / "Qwen-7B"
+
+
+@pytest.mark.parametrize("id", ["Acme/Pico", "acme/pico", "PICO"])
+def test_a_model_of_the_hub_needs_no_catalogue(hub: Path, tmp_path: Path, id: str) -> None:
+    assert find_model(id, tmp_path / "cache") == hub / "Acme" / "Pico"
+
+
+def test_a_folder_wins_over_the_hub(hub: Path, tmp_path: Path) -> None:
+    mine = place(tmp_path / "here" / "qwen" / "Qwen-7B")
+    assert find_model("qwen/Qwen-7B", tmp_path / "cache") == mine
+
+
+def test_the_embedded_model_is_found_in_any_case(no_hub: None, tmp_path: Path) -> None:
+    assert find_model("NANO", tmp_path / "cache").parent == tmp_path / "cache" / "models"
+
+
+def test_a_name_of_two_organisations_asks_which(hub: Path, tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"Acme/twin, Other/Twin\n.*write `Acme/twin`"):
+        find_model("twin", tmp_path / "cache")
+    assert find_model("other/twin", tmp_path / "cache") == hub / "Other" / "Twin"
+
+
+def test_a_known_name_without_a_hub_says_what_is_not_there_yet(
+    no_hub: None, tmp_path: Path
+) -> None:
+    with pytest.raises(PlanError) as caught:
+        find_model("qwen-7b-chat", tmp_path / "cache")
+    (problem,) = caught.value.problems
+    assert "qwen/Qwen-7B-Chat, which is not on this machine" in problem.what
+    assert "no such folder; SWIFT_HUB names no hub" in problem.what
+    assert "downloading comes with a later version" in problem.what
+    assert problem.fix.endswith("SWIFT_HUB=file:///folder, which holds models/qwen/Qwen-7B-Chat")
+
+
+def test_a_known_name_that_the_hub_lacks_says_where_it_would_stand(
+    hub: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(PlanError, match=r"no /.*/hub/models/qwen/Qwen-14B\)"):
+        find_model("qwen-14b", tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("id", "near"),
+    [("qwne-7b", "qwen-7b"), ("nanno", "nano"), ("acme/pic", "Acme/Pico"), ("Qwen-14", "qwen-14b")],
+)
+def test_an_unknown_name_gets_the_nearest(hub: Path, tmp_path: Path, id: str, near: str) -> None:
+    with pytest.raises(PlanError, match=f"there is no model `{id}`.*\n.*write `{near}`"):
+        find_model(id, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("id", ["", "../hub", "~nobody-of-that-name/x", "a" * 5000, "Acme/empty"])
+def test_no_name_is_too_odd_for_a_problem(hub: Path, tmp_path: Path, id: str) -> None:
+    with pytest.raises(PlanError, match="there is no model"):
+        find_model(id, tmp_path / "cache")
+
+
+def test_an_address_that_is_no_hub_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SWIFT_HUB", "https://somewhere")
+    with pytest.raises(UserError, match="SWIFT_HUB"):
+        find_model("qwen-7b", tmp_path / "cache")
+
+
+def test_names_of_the_catalogue_are_lower_case_and_their_ids_have_an_organisation() -> None:
+    path = Path(swift.__file__).parent / "model" / "catalog.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            assert row["name"] == row["name"].casefold()
+            assert row["id"].count("/") == 1
