@@ -69,7 +69,7 @@ def test_the_embedded_model_is_found_in_any_case(no_hub: None, tmp_path: Path) -
 
 
 def test_a_name_of_two_organisations_asks_which(hub: Path, tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match=r"Acme/twin, Other/Twin\n.*write `Acme/twin`"):
+    with pytest.raises(UserError, match=r"Acme/twin, Other/Twin\n.*write `Acme/twin`"):
         find_model("twin", tmp_path / "cache")
     assert find_model("other/twin", tmp_path / "cache") == hub / "Other" / "Twin"
 

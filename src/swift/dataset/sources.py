@@ -1,4 +1,4 @@
-"""Rows of a file, a folder or a catalogue name, one by one, each with its origin."""
+"""Rows of a file, a folder or a name, one by one, each with its origin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swift.core.errors import DataError, MachineError, Problem, nearest
+from swift.core.errors import DataError, MachineError, Problem
+from swift.dataset.names import stands_for
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
@@ -46,10 +47,11 @@ class Source:
 def find(name: str) -> Source:
     """Return the source called `name` (`name#500`: 500 rows drawn).
 
-    Looked up as a path, then as ./data/NAME.*, then in the catalogue.
+    Looked up as a path, then as ./data/NAME.*, then in the catalogue, then in the hub.
 
     Raises:
         DataError: There is none; every place looked at is named.
+        UserError: SWIFT_HUB names no hub, or several of its data sets have that name.
     """
     whole = _files(_path(name))  # a path may hold a # of its own
     stem, sign, count = name.rpartition("#")
@@ -70,15 +72,15 @@ def find(name: str) -> Source:
     if files:
         _readable(files)
         return Source(name=name, files=files, take=take)
-    catalogue = _catalogue()
-    if stem in catalogue:
-        return Source(name=name, generator=catalogue[stem].removeprefix("generated:"), take=take)
+    named = stands_for(stem, SUFFIXES)
+    if named.files or named.generator:
+        return Source(name=name, files=named.files, generator=named.generator, take=take)
     raise DataError(
         Problem(
             where="dataset",
             what=f"there is no data set `{stem}`: {path} is no file and no folder with data files, "
-            f"there is no {Path('data') / stem}.*, and the catalogue has no such name",
-            fix=nearest(stem, list(catalogue)),
+            f"there is no {Path('data') / stem}.*; {named.missed}",
+            fix=named.fix,
         )
     )
 
@@ -114,11 +116,6 @@ def _readable(files: tuple[Path, ...]) -> None:
                     fix=f"one of {', '.join(SUFFIXES)}",
                 )
             )
-
-
-def _catalogue() -> dict[str, str]:
-    with (Path(__file__).parent / "catalog.csv").open(encoding="utf-8", newline="") as file:
-        return {row["name"]: row["source"] for row in csv.DictReader(file)}
 
 
 def rows(source: Source, *, split: str = "train", seed: int = 42) -> Iterator[Raw]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -38,6 +39,22 @@ def look_up(root: Path, kind: Kind, id: str) -> tuple[Path, ...]:
     else:
         return ()
     return tuple(_inside(root, path) for path in found)
+
+
+def the_one(kind: Kind, id: str, held: Sequence[Path]) -> Path | None:
+    """Return the folder of `held` (from `look_up`, without those of no use) that `id` means.
+
+    A folder of that very name, outside any organisation, comes before those of organisations.
+
+    Raises:
+        UserError: Several organisations have one; says which.
+    """
+    owners = {path.parent.name.casefold() for path in held}
+    if len(owners) > 1 and held[0].parent.name != kind:
+        several = [f"{path.parent.name}/{path.name}" for path in held]
+        what = f"`{id}` may mean several {kind} of the hub: {', '.join(several)}"
+        raise UserError(Problem(where="SWIFT_HUB", what=what, fix=f"write `{several[0]}`"))
+    return held[0] if held else None
 
 
 def names(root: Path, kind: Kind) -> list[str]:

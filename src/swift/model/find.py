@@ -10,7 +10,7 @@ from pathlib import Path
 
 from swift.core.env import hub_root
 from swift.core.errors import PlanError, Problem, nearest
-from swift.hub.local import look_up, names
+from swift.hub.local import look_up, names, the_one
 from swift.model.quirks import opened
 
 EMBEDDED = "nano"
@@ -30,7 +30,7 @@ def find_model(id: str, cache: Path) -> Path:
 
     Raises:
         PlanError: There is no such model; says where it was looked for.
-        UserError: SWIFT_HUB names no hub.
+        UserError: SWIFT_HUB names no hub, or several of its models have that name.
     """
     folder = _folder(id)
     if folder is not None and (folder / "config.json").is_file():
@@ -89,18 +89,8 @@ def _meant(id: str, catalogue: dict[str, str]) -> str:
 
 def _in_hub(root: Path, id: str, meant: str) -> Path | None:
     """Return the hub's folder of a model; one of the catalogue is looked up by its full id."""
-    held = [p for p in look_up(root, "models", meant or id) if (p / "config.json").is_file()]
-    owners = {p.parent.name.casefold() for p in held}
-    if len(owners) > 1:
-        several = ", ".join(f"{p.parent.name}/{p.name}" for p in held)
-        raise PlanError(
-            Problem(
-                where="model",
-                what=f"`{id}` may mean several models of the hub: {several}",
-                fix=f"write `{held[0].parent.name}/{held[0].name}`",
-            )
-        )
-    return held[0] if held else None
+    found = look_up(root, "models", meant or id)
+    return the_one("models", id, [p for p in found if (p / "config.json").is_file()])
 
 
 def _missing(
