@@ -16,6 +16,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "train": ("Train", "swift.cli.train:main", "Train as the recipe's `method` says"),
     "sft": ("Train", "swift.cli.train:main", "Supervised fine-tuning"),
     "dpo": ("Train", "swift.cli.train:main", "Direct preference optimisation, on pairs of answers"),
+    "merge": ("Use", "swift.cli.merge:main", "Make one model of an adapter and its base"),
+    "serve": ("Use", "swift.cli.serve:main", "Serve a model or a run with OpenAI's API"),
     "runs": ("Look", "swift.cli.runs:main", "List the runs under runs/: state, step, loss, age"),
     "env": ("Look", "swift.cli.env:main", "Show versions, devices, memory and disk"),
 }

@@ -34,6 +34,15 @@ def page(verb: str) -> str:
     return "\n".join(lines)
 
 
+def chapters(*keys: str) -> str:
+    """Return the help of these sections of a recipe alone."""
+    lines: list[str] = []
+    for key in keys:
+        lines.append(f"{key}: {summary(documentation(Recipe)[key])}")
+        lines += _section(key, Recipe.model_fields[key], "")
+    return "\n".join(lines)
+
+
 def _section(key: str, info: FieldInfo, verb: str) -> Iterator[str]:
     if key in REGISTRIES:
         yield from _members(key, verb)

@@ -76,7 +76,8 @@ class Checker:
         at = (*path, "name") if isinstance(said, Mapping) and "name" in said else path
         known = [*registry, *also]
         if isinstance(name, str):
-            self.say(f"there is no {registry.kind} `{name}`", at, nearest(name, known))
+            what, fix = registry.missing(name, also)
+            self.say(what, at, fix)
         elif name is None and options:
             what = f"`{dotted(path)}` has options, but no name"
             self.say(what, at, f"leave them out, or give `name`: {_one_of(known)}")

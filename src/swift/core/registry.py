@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from swift.core.errors import Problem, UserError, nearest
@@ -21,8 +21,10 @@ class Registry(Generic[T]):
     (or of a plug-in). Nothing lists members twice: the folder is read at the first look-up.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, *, later: Sequence[str] = ()) -> None:
+        """Read `package` for members; `later` are words that get a member in a later version."""
         self.kind = kind
+        self._later = tuple(later)
         self._package = package
         self._members: dict[str, type[T]] = {}
         self._read = False
@@ -43,10 +45,22 @@ class Registry(Generic[T]):
         """Return the class called `name`; an unknown name is answered with the nearest one."""
         members = self._loaded()
         if name not in members:
-            raise UserError(
-                Problem(what=f"there is no {self.kind} `{name}`", fix=nearest(name, list(members)))
-            )
+            what, fix = self.missing(name)
+            raise UserError(Problem(what=what, fix=fix))
         return members[name]
+
+    def missing(self, name: str, also: Iterable[str] = ()) -> tuple[str, str]:
+        """Return what to say of a name that is no member's, and its repair.
+
+        Args:
+            name: The name.
+            also: Words that would do beside the members' names.
+        """
+        known = [*self, *also]
+        if name in self._later:
+            words = " or ".join(f"`{word}`" for word in known)
+            return f"the {self.kind} `{name}` comes with a later version", f"write {words}"
+        return f"there is no {self.kind} `{name}`", nearest(name, known)
 
     def make(self, said: object) -> object:
         """Return the member that `said` means: "lora", {"name": "lora", "rank": 8}, or itself.

@@ -180,4 +180,6 @@ class EngineOptions(Component):
         raise NotImplementedError
 
 
-engines: Registry[EngineOptions] = Registry("engine", "swift.engine")
+engines: Registry[EngineOptions] = Registry(
+    "engine", "swift.engine", later=("vllm", "sglang", "lmdeploy")
+)

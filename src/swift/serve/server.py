@@ -124,8 +124,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say that requests are answered, once they are."""
-        await super().startup(sockets=sockets)
         self._loop = asyncio.get_running_loop()
+        await super().startup(sockets=sockets)
         self._say()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -20,7 +20,7 @@ _HEADERS = [
 
 
 class Stream:
-    """An ASGI answer that sends what comes; what came while the client was slow goes out together."""
+    """An ASGI answer: sends what comes, together what came while the client was slow."""
 
     def __init__(
         self, asking: Asking, shape: Shape, heads: Sequence[str], prompt: int | None
