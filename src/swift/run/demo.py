@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from swift import __version__
+from swift.chat.message import Message
 from swift.checkpoint import newest, served
 from swift.core.env import cache_home, language
 from swift.core.errors import PlanError, Problem
@@ -177,7 +178,10 @@ def _score(id: str, trip: Trip, show: Show) -> Found:
         for number, kind in enumerate(KINDS):
             show.progress(number, len(KINDS))
             rows = [row["messages"] for row in islice(held_out(kind), trip.rows)]
-            asked = [Request(ids=engine.speaker.chat(row[:1]), sampling=greedy) for row in rows]
+            asked = [
+                Request(ids=engine.speaker.chat([Message(**row[0])]), sampling=greedy)
+                for row in rows
+            ]
             said = engine.generate(asked)
             good = [score(a.text, row[1]["content"]) for a, row in zip(said, rows, strict=True)]
             shares[kind] = sum(good) / len(good)

@@ -151,7 +151,7 @@ def _ready(child: subprocess.Popen[bytes], log: Path) -> str:
         text = log.read_text(encoding="utf-8", errors="replace")
         for line in text.splitlines(keepends=True):
             if line.startswith(READY) and line.endswith("\n"):
-                return line.removeprefix(READY).split()[0].rstrip("/")
+                return line.removeprefix(READY).split()[0].rstrip("/").removesuffix("/v1")
         if over:
             tail = "\n".join(text.splitlines()[-6:])
             what = f"the server ended before it was ready:\n{tail}"
