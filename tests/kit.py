@@ -65,7 +65,7 @@ def tiny_model(
     return folder
 
 
-def tiny_chat_model(folder: Path, *, kind: str = "llama") -> Path:
+def tiny_chat_model(folder: Path, *, kind: str = "llama", tied: bool = True) -> Path:
     """Write a random model with a byte-level tokenizer and ChatML, and return its folder."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -79,7 +79,7 @@ def tiny_chat_model(folder: Path, *, kind: str = "llama") -> Path:
         show_progress=False,
     )
     tokenizer.train_from_iterator(["user assistant system the of and to in is it"] * 9, trainer)
-    tiny_model(folder, kind=kind, vocabulary=tokenizer.get_vocab_size())
+    tiny_model(folder, kind=kind, tied=tied, vocabulary=tokenizer.get_vocab_size())
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",

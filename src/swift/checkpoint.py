@@ -121,7 +121,9 @@ def served(id: str, adapter: str | None = None) -> Served:
         return _served(id if adapter is None else adapter, base, speech, over.resolve())
     if adapter is not None:
         what = f"{adapter} is no adapter: it has no adapter_config.json"
-        raise PlanError(Problem(where="adapter", what=what, fix="give the folder of a PEFT adapter"))
+        raise PlanError(
+            Problem(where="adapter", what=what, fix="give the folder of a PEFT adapter")
+        )
     folder = find_model(id, cache_home())
     return _served(id, folder, folder, None)
 

@@ -12,7 +12,7 @@ from swift.engine._paged import PAGED, refusal
 from swift.model.facts import read_facts
 from swift.model.skeleton import skeleton
 from swift.model.weights import open_weights
-from swift.tuner import merged
+from swift.tuner import applied, merged
 
 if TYPE_CHECKING:
     from swift.engine import Served
@@ -57,10 +57,5 @@ def open_model(served: Served, adapter: str, device: torch.device, dtype: torch.
     model.tie_weights()
     model.to(device).requires_grad_(False).eval()
     if served.adapter and adapter == "applied":
-        from peft import PeftModel
-
-        wrapped = PeftModel.from_pretrained(
-            model, str(served.adapter), autocast_adapter_dtype=False
-        )
-        return cast(nn.Module, wrapped.to(dtype).eval())
+        return applied(model, served.adapter).to(dtype).requires_grad_(False).eval()
     return cast(nn.Module, model)

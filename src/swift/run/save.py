@@ -64,7 +64,7 @@ def save(
         weights = ((name, w.to(getattr(torch, plan.dtype))) for name, w in weights)
     if ranks.rank == 0:
         tuner.save(weights, placement.model(), aside, plan.model.folder)
-        _companions(Path(plan.model.folder), aside)
+        _companions(plan, aside)
     else:
         for _ in weights:
             pass  # gathering a weight takes every rank
@@ -80,10 +80,14 @@ def save(
     return final
 
 
-def _companions(base: Path, folder: Path) -> None:
+def _companions(plan: Plan, folder: Path) -> None:
+    """Copy the base's tokenizer, and the template that was trained with: ours reads it first."""
+    base, template = Path(plan.model.folder), plan.recipe.model.template
     for name in COMPANIONS:
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
+    if template != "auto":
+        shutil.copyfile(Path(template).expanduser(), folder / "chat_template.jinja")
 
 
 def _card(plan: Plan, step: int, facts: dict[str, Any]) -> Card:

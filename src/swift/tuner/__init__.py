@@ -81,3 +81,10 @@ def merged(base: Weights, adapter: Path, facts: ModelFacts) -> Weights:
     from swift.tuner._merge import merged as add
 
     return add(base, adapter, facts)
+
+
+def applied(model: nn.Module, adapter: Path) -> nn.Module:
+    """Return `model` with a PEFT adapter of any kind computed beside its weights."""
+    from swift.tuner._merge import applied as put
+
+    return put(model, adapter)

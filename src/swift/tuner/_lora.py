@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Generator, Tensor, nn
 
 from swift.core.errors import PlanError, Problem, nearest
 from swift.tuner._lora_fused import fuse
+from swift.tuner._quiet import quiet
 
 if TYPE_CHECKING:
     from swift.tuner.lora import Lora
@@ -33,9 +33,7 @@ def attach(model: nn.Module, options: Lora) -> nn.Module:
         task_type="CAUSAL_LM",
     )
     try:
-        with warnings.catch_warnings():
-            # PEFT 0.21 asks transformers 5 for `is_gradient_checkpointing`, its old name.
-            warnings.simplefilter("ignore", FutureWarning)
+        with quiet():
             peft = get_peft_model(
                 model, config, low_cpu_mem_usage=True, autocast_adapter_dtype=False
             )

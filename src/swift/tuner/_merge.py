@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from swift.model.facts import header
 from swift.model.weights import Loaded, Weights
+from swift.tuner._quiet import quiet
 
 if TYPE_CHECKING:
     from swift.model.facts import ModelFacts
@@ -84,11 +85,21 @@ class _Added:
         return alpha / (math.sqrt(rank) if self._config.get("use_rslora") else rank)
 
 
+def applied(model: nn.Module, adapter: Path) -> nn.Module:
+    """Return `model` with PEFT's modules beside its weights; see swift.tuner.applied."""
+    from peft import PeftModel
+
+    with quiet():
+        wrapped: nn.Module = PeftModel.from_pretrained(
+            model, str(adapter), autocast_adapter_dtype=False
+        )
+    return wrapped
+
+
 def _through_peft(adapter: Path, facts: ModelFacts) -> Weights:
     """Let PEFT merge what is more than B A: the whole model is in this process."""
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(Path(facts.folder), dtype="auto")
-    whole = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    return Loaded(dict(whole.state_dict()))
+    wrapped: Any = applied(model, adapter)
+    return Loaded(dict(wrapped.merge_and_unload().state_dict()))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -55,10 +56,16 @@ def _parts(word: str, names: Sequence[str]) -> str:
     return nearest(word, sorted({p for n in names for p in n.split(".") if not p.isdigit()}))
 
 
-def save_model(weights: Iterable[tuple[str, Tensor]], model: nn.Module, folder: Path) -> None:
+def save_model(
+    weights: Iterable[tuple[str, Tensor]],
+    model: nn.Module,
+    folder: Path,
+    kind: str = "safetensors",
+) -> None:
     """Write whole tensors into shards with their index, and the model's configurations.
 
-    Peak memory is one shard: tensors are taken from `weights` one by one.
+    Peak memory is one shard: tensors are taken from `weights` one by one. `kind` is safetensors
+    or bin (torch's own files, for programs that read nothing else).
     """
     shards: list[dict[str, Tensor]] = [{}]
     index: dict[str, str] = {}
@@ -67,13 +74,13 @@ def save_model(weights: Iterable[tuple[str, Tensor]], model: nn.Module, folder: 
     for name, tensor in weights:
         size = tensor.numel() * tensor.element_size()
         if filled and filled + size > SHARD_BYTES:
-            temporary.append(_write(shards.pop(), folder, len(temporary)))
+            temporary.append(_write(shards.pop(), folder, len(temporary), kind))
             shards.append({})
             filled = 0
         shards[-1][name] = tensor.detach().cpu().contiguous()
         index[name] = str(len(temporary))
         filled, total = filled + size, total + size
-    temporary.append(_write(shards.pop(), folder, len(temporary)))
+    temporary.append(_write(shards.pop(), folder, len(temporary), kind))
     _name_shards(temporary, index, total, folder)
     model.config.dtype = tensor.dtype
     model.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
@@ -81,20 +88,25 @@ def save_model(weights: Iterable[tuple[str, Tensor]], model: nn.Module, folder: 
         model.generation_config.save_pretrained(folder)  # type: ignore[union-attr, operator]
 
 
-def _write(tensors: dict[str, Tensor], folder: Path, number: int) -> Path:
-    path = folder / f"part-{number}.safetensors"
-    save_file(tensors, path, metadata={"format": "pt"})
+def _write(tensors: dict[str, Tensor], folder: Path, number: int, kind: str) -> Path:
+    path = folder / f"part-{number}.{kind}"
+    if kind == "bin":
+        # A tensor that is a view would take the whole storage it looks into along.
+        torch.save({name: tensor.clone() for name, tensor in tensors.items()}, path)
+    else:
+        save_file(tensors, path, metadata={"format": "pt"})
     return path
 
 
 def _name_shards(parts: list[Path], index: dict[str, str], total: int, folder: Path) -> None:
-    if len(parts) == 1:
-        parts[0].rename(folder / "model.safetensors")
+    stem = "pytorch_model" if parts[0].suffix == ".bin" else "model"
+    suffix, count = parts[0].suffix, len(parts)
+    if count == 1:
+        parts[0].rename(folder / f"{stem}{suffix}")
         return
-    count = len(parts)
-    names = [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
+    names = [f"{stem}-{i + 1:05d}-of-{count:05d}{suffix}" for i in range(count)]
     for part, name in zip(parts, names, strict=True):
         part.rename(folder / name)
     where = {tensor: names[int(part)] for tensor, part in index.items()}
     text = json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=2)
-    (folder / "model.safetensors.index.json").write_text(text + "\n", encoding="utf-8")
+    (folder / f"{stem}{suffix}.index.json").write_text(text + "\n", encoding="utf-8")

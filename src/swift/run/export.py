@@ -1,0 +1,82 @@
+"""Export: an adapter and its base become one model that anything opens."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from swift.checkpoint import served
+from swift.core.errors import PlanError, Problem
+from swift.core.files import usual_modes, whole_folder
+from swift.model.facts import read_facts
+from swift.model.skeleton import skeleton
+from swift.model.weights import Weights, open_weights
+from swift.run.save import COMPANIONS
+from swift.tuner import merged
+from swift.tuner._whole import save_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swift.engine import Served
+
+
+def merge(
+    id: str, output: Path | None, adapter: str | None = None, kind: str = "safetensors"
+) -> Path:
+    """Write the model that an adapter and its base make together; return its folder.
+
+    Weights pass one by one: W + scale B A, computed in float32, in the base's own type.
+
+    Args:
+        id: A run, a checkpoint or an adapter's folder; with `adapter` the base model.
+        output: Where to; None for `merged` beside the checkpoint.
+        adapter: The adapter, where `id` is the base.
+        kind: safetensors, or bin (torch.save of plain tensors).
+
+    Raises:
+        PlanError: `id` has no adapter, or `output` exists.
+        MachineError: `output` cannot be written.
+    """
+    what = served(id, adapter)
+    if what.adapter is None:
+        raise PlanError(
+            Problem(where=id, what="there is nothing to merge: it is a whole model", fix="use it")
+        )
+    folder = output or what.adapter.parent / "merged"
+    if folder.exists():
+        raise PlanError(
+            Problem(
+                where="output",
+                what=f"{folder} exists; nothing is overwritten",
+                fix="give another --output, or remove it",
+            )
+        )
+    facts = read_facts(what.id, what.folder)
+    model = skeleton(facts, "sdpa")
+    names = [name for name, _ in model.named_parameters()]
+    weights = merged(open_weights(facts, names), what.adapter, facts)
+    with whole_folder(folder) as aside:
+        save_model(_each(weights, names), model, aside, kind)
+        _companions(what, aside)
+        usual_modes(aside)
+    return folder
+
+
+def _each(weights: Weights, names: list[str]) -> Iterator[tuple[str, Tensor]]:
+    for name in tqdm(names, desc="merging", unit="weight", disable=not sys.stderr.isatty()):
+        yield name, weights.read(name)
+
+
+def _companions(what: Served, folder: Path) -> None:
+    """Copy tokenizer and template as they were trained with, and how to generate."""
+    for name in COMPANIONS:
+        if (what.speech / name).is_file():
+            shutil.copyfile(what.speech / name, folder / name)
+    if (what.folder / "generation_config.json").is_file():
+        shutil.copyfile(what.folder / "generation_config.json", folder / "generation_config.json")

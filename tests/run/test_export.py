@@ -1,0 +1,161 @@
+"""Base, adapter and merged model: one and the same, in our engine and in plain libraries."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from swift.checkpoint import served
+from swift.cli.main import main
+from swift.core.errors import PlanError
+from swift.engine import Request, Sampling
+from swift.engine._torch import TorchEngine
+from swift.engine.torch import Torch
+from swift.run.export import merge
+from swift.tuner._quiet import quiet
+from tests.kit import chat_rows, tiny_chat_model
+
+IDS = [[3, 14, 15, 92, 65, 35, 89], [200, 7, 9, 11, 45, 120, 33]]
+OPEN = """
+import json, sys, torch
+from transformers import AutoModelForCausalLM
+jobs, ids = json.loads(sys.argv[1]), torch.tensor(json.loads(sys.argv[2]))
+for folder, adapter in jobs:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    if adapter:
+        from peft import PeftModel
+        model = PeftModel.from_pretrained(model, adapter)
+    with torch.no_grad():
+        print(json.dumps(model(ids).logits.tolist()))
+assert "swift" not in sys.modules
+"""
+
+
+class Trained(NamedTuple):
+    base: Path
+    run: Path
+    checkpoint: Path
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A LoRA run by the command line, far enough to move the logits."""
+    folder = tmp_path_factory.mktemp("export")
+    base = tiny_chat_model(folder / "base", tied=request.param)
+    rows = chat_rows(folder / "rows.jsonl", 24)
+    words = ["sft", "--model", str(base), "--dataset", str(rows), "--lr", "0.03"]
+    words += ["--max_steps", "8", "--batch_size", "4", "--output_dir", str(folder / "run")]
+    assert main(words) == 0
+    return Trained(base, folder / "run", folder / "run" / "checkpoint-8")
+
+
+def opened(*jobs: tuple[Path, Path | None]) -> list[Tensor]:
+    """Return the logits of each (model, adapter) in a process that never saw swift."""
+    named = [(str(folder), str(adapter or "")) for folder, adapter in jobs]
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN, json.dumps(named), json.dumps(IDS)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [torch.tensor(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def test_merged_equals_unmerged_in_plain_libraries(trained: Trained, tmp_path: Path) -> None:
+    folders = {k: merge(str(trained.run), tmp_path / k, kind=k) for k in ("safetensors", "bin")}
+    for kind, weights in (("safetensors", "model.safetensors"), ("bin", "pytorch_model.bin")):
+        names = {p.name for p in folders[kind].iterdir()}
+        assert {weights, "config.json", "tokenizer.json", "tokenizer_config.json"} <= names
+        assert not any(name.startswith("adapter") for name in names)
+    whole = [(folder, None) for folder in folders.values()]
+    base, unmerged, *merged = opened(
+        (trained.base, None), (trained.base, trained.checkpoint), *whole
+    )
+    assert float((base - unmerged).abs().max()) >= 0.1
+    for logits in merged:
+        assert float((logits - unmerged).abs().max()) <= 1e-5
+
+
+def test_the_engine_says_the_same_merged_applied_and_saved(
+    trained: Trained, tmp_path: Path
+) -> None:
+    """And what transformers says of the merged folder; the base says something else."""
+    folder = merge(str(trained.run), tmp_path / "merged")
+    greedy = Sampling(temperature=0, max_tokens=12, ignore_eos=True)
+    said = {}
+    for name, word, how in (
+        ("merged", str(trained.run), "merged"),
+        ("applied", str(trained.checkpoint), "applied"),
+        ("saved", str(folder), "merged"),
+        ("base", str(trained.base), "merged"),
+    ):
+        engine = TorchEngine(served(word), Torch(adapter=how))
+        said[name] = [
+            d.ids for d in engine.generate([Request(ids=i, sampling=greedy) for i in IDS])
+        ]
+        engine.close()
+    assert said["merged"] == said["applied"] == said["saved"] == by_transformers(folder)
+    assert said["base"] != said["merged"]
+
+
+def by_transformers(folder: Path) -> list[tuple[int, ...]]:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    ids = torch.tensor(IDS)
+    made = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=12,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    return [tuple(row[len(IDS[0]) :].tolist()) for row in made]
+
+
+def test_merging_over_something_or_nothing_is_refused(trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="nothing to merge"):
+        merge(str(trained.base), tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(PlanError, match="nothing is overwritten"):
+        merge(str(trained.run), tmp_path / "b")
+    assert main(["merge", "--format", "gguf", "--no"]) == 2
+    assert main(["merge", str(tmp_path / "none")]) == 2
+
+
+def test_an_adapter_of_another_model_is_refused(trained: Trained, tmp_path: Path) -> None:
+    other = tiny_chat_model(tmp_path / "other", kind="gpt_neox")
+    with pytest.raises(PlanError, match="does not have"):
+        merge(str(other), tmp_path / "out", adapter=str(trained.run))
+    assert not (tmp_path / "out").exists()
+
+
+def test_adapters_that_are_more_than_products_go_through_peft(
+    trained: Trained, tmp_path: Path
+) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(3)
+    model = AutoModelForCausalLM.from_pretrained(trained.base, dtype="float32")
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], use_dora=True)
+    with quiet():
+        peft = get_peft_model(model, config)
+    with torch.no_grad():
+        for name, weight in peft.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(0, 0.3)
+    peft.save_pretrained(tmp_path / "dora")
+    folder = merge(str(trained.base), tmp_path / "out", adapter=str(tmp_path / "dora"))
+    with torch.no_grad():
+        whole = peft.eval()(torch.tensor(IDS)).logits
+    assert float((opened((folder, None))[0] - whole).abs().max()) <= 1e-4
