@@ -6,14 +6,11 @@ export TOKENIZERS_PARALLELISM = false
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: .venv/.ready ## make .venv with everything that development needs
+setup: ## make .venv with everything that development needs
+	@sh tools/setup.sh dev
 
-.venv/.ready: pyproject.toml tools/setup.sh
-	sh tools/setup.sh
-	@touch $@
-
-demo: setup ## train nano on its task and show what it learned
-	sh tools/demo.sh
+demo: ## the whole journey on the embedded model: train, score, merge, serve, ask
+	@./yichuidingyin.sh --demo
 
 test: setup ## all tests (about 7 minutes on two cores)
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile

@@ -117,23 +117,21 @@ install_swift() {
         "swift 安装失败；原因见上面 pip 的输出"
 }
 
-# The stamp: what was installed, from which list of dependencies, and where (scripts in .venv hold
-# its path, so a folder that was moved is mended too).
-sum=$(cksum <"$root/pyproject.toml")
-stamp=$venv/.ready
-for enough in dev "$wanted"; do
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$enough $sum $root" ] \
-        && python -c '' 2>/dev/null; then
-        exit 0
-    fi
-done
+# A stamp says from which list of dependencies it was installed, and where (scripts in .venv hold its
+# path, so a folder that was moved is mended too).
+mark="$(cksum <"$root/pyproject.toml") $root"
+if [ "$(cat "$venv/.ready-$wanted" 2>/dev/null)" = "$mark" ] && python -c '' 2>/dev/null; then
+    exit 0
+fi
 
 if [ -d "$venv" ] && python -c '' 2>/dev/null; then drop_halves; fi
 python -m pip --version >/dev/null 2>&1 || make_venv
-rm -f "$stamp"
+rm -f "$venv"/.ready-*
 python -m pip show -q torch >/dev/null 2>&1 || install_torch
 install_swift
 rm -f "$venv/.torch.json"
 "$venv/bin/swift" --version
-printf '%s' "$wanted $sum $root" >"$stamp.new"
-mv "$stamp.new" "$stamp"
+for done in run "$wanted"; do # what development needs holds what running needs
+    printf '%s' "$mark" >"$venv/.ready.new"
+    mv "$venv/.ready.new" "$venv/.ready-$done"
+done

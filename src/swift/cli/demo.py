@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from swift.cli.flags import Line, split
 from swift.cli.words import table, word
 from swift.core import env
-from swift.core.errors import Problem, UserError
+from swift.core.errors import Interrupted, Problem, UserError
 
 if TYPE_CHECKING:
     from swift.run.demo import Trip
 
 env.without_plugins_of_pydantic()
+
+_WIDTH = 90
+"""Longest result in the table, in letters."""
 
 _USAGE = """usage: swift demo [--run DIR] [--keep] [--rows N] [--max_steps N]
 
@@ -45,15 +50,22 @@ def main(verb: str, words: list[str]) -> int:
     begin = time.monotonic()
     from swift.run.demo import STAGES, Trip, travel
 
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl+C: the server is stopped first
+        signal.signal(number, signal.default_int_handler)
     trip = Trip(folder=folder, keep=keep, max_steps=steps, **({"rows": rows} if rows else {}))
     shown = _Shown(STAGES)
     try:
         found = travel(trip, shown)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        print(word("demo.stopped"), file=sys.stderr)
+        return stop.exit_code if isinstance(stop, Interrupted) else 130
     finally:
         shown.close()
     print(f"\n{table(_rows(found, trip))}\n\n{word('demo.time', seconds=time.monotonic() - begin)}")
     if keep:
         print(word("demo.kept", **found["serve"]))
+    else:
+        print(word("demo.again", model=trip.merged))
     print(word("demo.next", run=trip.sft))
     return 0
 
@@ -91,14 +103,18 @@ def _rows(found: Mapping[str, Mapping[str, Any]], trip: Trip) -> list[tuple[str,
         "before": str(trip.folder / "before.json"),
         "after": str(trip.folder / "after.json"),
         "serve": f"{found['serve']['url']}/v1",
-        "ask": str(trip.folder / "ask.json"),
+        "ask": found["ask"]["url"],
     }
-    head = (word("demo.what"), word("demo.result"), word("demo.where"))
-    rows = [head, ("-" * 4, "-" * 4, "-" * 4)]
+    rows = [(word("demo.what"), word("demo.result"), word("demo.where")), ("----",) * 3]
     for stage, fact in found.items():
         place = str(fact.get("made") or places[stage])
         rows.append((word(f"demo.{stage}"), _result(stage, fact), place))
-    return [*rows, (word("demo.answered"), _verdict(found["ask"]), found["ask"]["url"])]
+    answer = (word("demo.answered"), _verdict(found["ask"]), str(trip.folder / "ask.json"))
+    home = str(Path.home())
+    return [
+        (name, shorten(result, _WIDTH, placeholder="…"), place.replace(home, "~"))
+        for name, result, place in (*rows, answer)
+    ]
 
 
 def _result(stage: str, fact: Mapping[str, Any]) -> str:

@@ -30,9 +30,10 @@ from swift.model.find import EMBEDDED, find_model
 from swift.plan import resolve
 from swift.recipe import read
 from swift.recipe.shipped import shipped
+from swift.run.export import merge
 from swift.run.folder import finished
 from swift.run.launch import launch
-from swift.run.server import ask, command, serving
+from swift.run.server import ask, serving
 
 Found: TypeAlias = dict[str, Any]
 """What a stage found, as JSON has it. `where`: what it made."""
@@ -220,7 +221,7 @@ def _sft(trip: Trip, show: Show) -> Found:
 def _merge(trip: Trip, show: Show) -> Found:
     """Merge the adapter into its base; a merge from before that fell out of step goes."""
     shutil.rmtree(trip.merged, ignore_errors=True)
-    command("merge", str(trip.sft), "--output", str(trip.merged))
+    merge(str(trip.sft), trip.merged)
     size = sum(path.stat().st_size for path in trip.merged.rglob("*") if path.is_file())
     return {"megabytes": size / 1e6, "made": str(trip.merged)}
 

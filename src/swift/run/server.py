@@ -80,19 +80,6 @@ def serving(model: str, folder: Path, *, keep: bool) -> Iterator[Server]:
             record.unlink(missing_ok=True)
 
 
-def command(*words: str) -> None:
-    """Carry out a `swift` command as a child that ends with this process.
-
-    Raises:
-        MachineError: It failed; holds the end of what it said.
-    """
-    start = [sys.executable, "-m", "swift.run.tied", str(os.getpid()), *words]
-    done = subprocess.run(start, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        tail = "\n".join(done.stderr.splitlines()[-6:])
-        raise MachineError(Problem(where=f"swift {words[0]}", what=tail))
-
-
 def stop_recorded(record: Path) -> bool:
     """Stop the server that `record` names, if it still is that process; say whether it was."""
     try:
