@@ -257,6 +257,8 @@ def read(cls: type[B], raw: bytes) -> B:
 def _dotted(place: tuple[int | str, ...]) -> str:
     text = ""
     for part in place:
+        if part == "[key]":  # pydantic's mark for the key of a map
+            continue
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
     return text.removeprefix(".")
 
