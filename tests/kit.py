@@ -39,6 +39,7 @@ def tiny_model(
     kind: str = "qwen2",
     seed: int = 0,
     vocabulary: int = VOCABULARY,
+    hidden: int = 32,
 ) -> Path:
     """Write a random two-layer model (about 60 k weights) and return its folder."""
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -46,8 +47,8 @@ def tiny_model(
     config = AutoConfig.for_model(
         kind,
         vocab_size=vocabulary,
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
@@ -65,7 +66,9 @@ def tiny_model(
     return folder
 
 
-def tiny_chat_model(folder: Path, *, kind: str = "llama", tied: bool = True) -> Path:
+def tiny_chat_model(
+    folder: Path, *, kind: str = "llama", tied: bool = True, hidden: int = 32
+) -> Path:
     """Write a random model with a byte-level tokenizer and ChatML, and return its folder."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -79,7 +82,8 @@ def tiny_chat_model(folder: Path, *, kind: str = "llama", tied: bool = True) -> 
         show_progress=False,
     )
     tokenizer.train_from_iterator(["user assistant system the of and to in is it"] * 9, trainer)
-    tiny_model(folder, kind=kind, tied=tied, vocabulary=tokenizer.get_vocab_size())
+    vocabulary = tokenizer.get_vocab_size()
+    tiny_model(folder, kind=kind, tied=tied, vocabulary=vocabulary, hidden=hidden)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",

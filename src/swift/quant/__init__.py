@@ -33,6 +33,7 @@ class Quant(Component):
 
         Raises:
             MachineError: A package is missing.
+            PlanError: No layer can be packed.
         """
         raise NotImplementedError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
@@ -15,7 +15,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
-from swift.core.errors import Problem, UserError
+from swift.core.errors import PlanError, Problem, UserError
 
 if TYPE_CHECKING:
     from swift.quant.bnb import Bnb
@@ -41,13 +41,20 @@ with _quietly():
 _VARIANTS = (ALoraLinearVariant, ArrowLinearVariant, DoraLinearVariant)
 """The kinds of LoRA that PEFT can compute over a packed layer too."""
 
+_BLOCK = 64
+"""Weights that share a scale. bitsandbytes 0.50 unpacks a block across rows wrongly on CPUs."""
+
 _EXACT = (torch.float32, torch.bfloat16, torch.float16)
 """What bitsandbytes packs."""
 
 
 def install(model: nn.Module, options: Bnb, dtype: torch.dtype) -> None:
     """Exchange every linear layer but the head; PEFT is told, since it does not look."""
-    for name, layer in _linears(model):
+    found = _linears(model)
+    if not found:
+        what = f"no linear layer of the model has a multiple of {_BLOCK} inputs, as 4 bits want"
+        raise PlanError(Problem(where="quant", what=what, fix="leave `quant` out"))
+    for name, layer in found:
         model.set_submodule(name, _empty(layer, options, dtype))
     model.is_loaded_in_4bit = True  # type: ignore[assignment]  # PEFT's sign
 
@@ -86,7 +93,7 @@ def live(model: nn.Module, options: Bnb) -> int:
     if not found and not any(isinstance(m, Linear4bit) for m in model.modules()):
         raise UserError(
             Problem(
-                what="no linear layer of the model is frozen, so none can be kept in 4 bits",
+                what=f"no linear layer is frozen and has a multiple of {_BLOCK} inputs",
                 fix="call model.requires_grad_(False), or attach LoRA, first",
             )
         )
@@ -129,22 +136,24 @@ def _empty(layer: nn.Linear, options: Bnb, dtype: torch.dtype) -> Linear4bit:
 
 
 def _linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
-    """Return the plain linear layers, less the head, shared weights and what adapters added."""
+    """Return the plain linear layers of whole blocks, less the head, shared ones and adapters."""
     uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     spared = _spared(model)
     return [
         (name, module)
         for name, module in model.named_modules()
-        if type(module) is nn.Linear and id(module) not in spared and uses[id(module.weight)] == 1
+        if type(module) is nn.Linear
+        and module.in_features % _BLOCK == 0
+        and id(module) not in spared
+        and uses[id(module.weight)] == 1
     ]
 
 
 def _spared(model: nn.Module) -> set[int]:
     """Return the ids of modules that stay: the head's, PEFT's own, and under foreign adapters."""
     spared: set[int] = set()
-    find_head: Callable[[], nn.Module | None] | None
-    find_head = getattr(model, "get_output_embeddings", None)
-    head = find_head() if find_head else None
+    find_head: Any = getattr(model, "get_output_embeddings", None)
+    head: nn.Module | None = find_head() if find_head else None
     if head is not None:
         spared |= {id(m) for m in head.modules()}
     for module in model.modules():
@@ -156,7 +165,7 @@ def _spared(model: nn.Module) -> set[int]:
     return spared
 
 
-def _can_change(layer: nn.Module) -> bool:
+def _can_change(layer: Any) -> bool:
     return (
         type(layer) is LoraLinear
         and not layer.merged

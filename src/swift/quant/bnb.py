@@ -18,6 +18,7 @@ class Bnb(Quant):
     """Frozen weights as one of 16 values times the largest of their block; computed in full.
 
     A weight takes 4 bits and its share of the block's scale: 0.13 bit with `double`, else 0.5.
+    Layers whose number of inputs is no multiple of 64 stay as they are, as the output head does.
     """
 
     bits: Literal[4] = 4
