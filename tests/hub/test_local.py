@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from swift.core.env import hub_root
-from swift.core.errors import UserError
+from swift.core.errors import MachineError, UserError
 from swift.hub.local import look_up, names
 
 
@@ -68,6 +68,17 @@ def test_a_hub_lists_its_names(root: Path) -> None:
 def test_a_hub_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"SWIFT_HUB: .* is no folder"):
         look_up(tmp_path / "none", "models", "a/b")
+
+
+def test_a_hub_that_may_not_be_read_is_the_machines_problem(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(MachineError, match="models cannot be read: Permission denied"):
+        look_up(root, "models", "a/b")
 
 
 @pytest.mark.parametrize("said", ["file:///my%20hub", "file://localhost/my hub"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from swift.core.errors import Problem, UserError
+from swift.core.errors import MachineError, Problem, UserError
 
 Kind: TypeAlias = Literal["models", "datasets"]
 """What a hub holds, as its two folders are called."""
@@ -25,6 +25,7 @@ def look_up(root: Path, kind: Kind, id: str) -> tuple[Path, ...]:
 
     Raises:
         UserError: `root` is no folder, or a link in it leads out of it.
+        MachineError: A folder of the hub may not be read.
     """
     if not root.is_dir():
         what = f"`{root}` is no folder"
@@ -73,6 +74,9 @@ def _folders(folder: Path) -> list[Path]:
         return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        what = f"{folder} cannot be read: {error.strerror or error}"
+        raise MachineError(Problem(where="SWIFT_HUB", what=what)) from error
 
 
 def _inside(root: Path, path: Path) -> Path:
