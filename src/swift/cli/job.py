@@ -14,6 +14,7 @@ from swift.core import env
 from swift.core.errors import Problem, UserError
 
 env.without_plugins_of_pydantic()
+env.without_advice_of_bitsandbytes()
 
 from swift.dataset.sources import find  # noqa: E402 - after the line above, which quickens it
 from swift.method import methods  # noqa: E402

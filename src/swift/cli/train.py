@@ -13,6 +13,7 @@ from swift.core import env, yaml
 from swift.core.errors import Problem, RecipeError
 
 env.without_plugins_of_pydantic()
+env.without_advice_of_bitsandbytes()
 
 from swift.recipe import Recipe, read  # noqa: E402 - after the line above, which quickens it
 from swift.recipe.recipe import default_dataset  # noqa: E402

@@ -22,6 +22,12 @@ class Ranks:
     run_id: str = ""
     """torchrun's name of the run: the same after a restart."""
 
+    restarts: int = 0
+    """How often torchrun has started these processes again."""
+
+    agent: int = 0
+    """Process id of the torchrun that started this process; 0 without one."""
+
 
 def ranks() -> Ranks:
     """Return what torchrun said of this process."""
@@ -30,6 +36,8 @@ def ranks() -> Ranks:
         local_rank=int(os.environ.get("LOCAL_RANK", "0")),
         world=int(os.environ.get("WORLD_SIZE", "1")),
         run_id=os.environ.get("TORCHELASTIC_RUN_ID", ""),
+        restarts=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")),
+        agent=os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else 0,
     )
 
 
@@ -91,6 +99,16 @@ def without_plugins_of_pydantic() -> None:
     For a command, whose start that would double in a large environment.
     """
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+
+def without_advice_of_bitsandbytes() -> None:
+    """Keep bitsandbytes, which PEFT imports wherever it is, from advising kernels for CPUs.
+
+    For a command, whose every start would say so on newer processors (bitsandbytes 0.50).
+    """
+    import logging
+
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def visible_gpus(count: int) -> int:

@@ -97,6 +97,9 @@ def live(model: nn.Module, options: Bnb) -> int:
                 fix="call model.requires_grad_(False), or attach LoRA, first",
             )
         )
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            _keep_layout(module)
     for name, layer in found:
         made = _empty(layer, options, _computes(layer.weight.dtype))
         value = layer.weight.detach().to(_computes(layer.weight.dtype))
@@ -128,11 +131,18 @@ def _empty(layer: nn.Linear, options: Bnb, dtype: torch.dtype) -> Linear4bit:
     made.weight.module = None  # a cycle that only FSDP1 needs
     if layer.bias is not None:
         made.bias = layer.bias
-    # On CPUs with AVX512-BF16 a forward without gradient would repack the weight for good, with
-    # its scales rounded to bfloat16: training would go on with another model (0.50).
-    made.support_avx512bf16_for_cpu = False
+    _keep_layout(made)
     made.train(layer.training)
     return made
+
+
+def _keep_layout(layer: Linear4bit) -> None:
+    """Forbid what bitsandbytes 0.50 does on CPUs with AVX512-BF16.
+
+    There a forward without gradient repacks the weight for good, with its scales rounded to
+    bfloat16: a validation would change the model that is trained.
+    """
+    layer.support_avx512bf16_for_cpu = False
 
 
 def _linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
