@@ -127,8 +127,8 @@ class Asking:
         self._wake.set()
 
     def _cancel(self) -> None:
-        for cancel in self._cancels:
-            cancel()
+        while self._cancels:
+            self._cancels.pop(0)()
 
     def _check(self, delta: Delta) -> None:
         if delta.finish == "error":
