@@ -1,0 +1,125 @@
+"""Rows to answers: many at once at the engine, in the rows' order behind it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from swift.core.errors import MachineError, Problem, UserError
+from swift.dataset.sources import Raw
+from swift.engine import Delta, Engine, Request, Sampling
+from swift.run.asked import Asked, read
+
+GREEDY = Sampling(temperature=0.0)
+"""How answers are made that are to be judged."""
+
+AHEAD = 256
+"""Rows at the engine at once, where nobody says; four times the torch engine's slots."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A row and its answer."""
+
+    index: int
+    """Number of the row, from 0."""
+
+    asked: Asked
+    answer: Delta | None = None
+    """None where the row asks nothing, or the model cannot be asked it."""
+
+    prompt_tokens: int = 0
+    error: str = ""
+    """Why there is no answer."""
+
+    def line(self) -> dict[str, Any]:
+        """Return the line of the output file."""
+        if self.answer is None:
+            return {"index": self.index, "error": self.error, "origin": self.asked.origin}
+        made = len(self.answer.ids)
+        line = {"index": self.index, **self.asked.shown(), "response": self.answer.text}
+        if self.asked.labels is not None:
+            line["labels"] = self.asked.labels
+        line["finish_reason"] = self.answer.finish
+        line["usage"] = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": made,
+            "total_tokens": self.prompt_tokens + made,
+        }
+        return line
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Waiting:
+    row: Answered
+    future: Future[Delta]
+    cancel: Callable[[], None]
+
+
+def answers(
+    engine: Engine, raws: Iterable[Raw], sampling: Sampling, *, begin: int = 0, ahead: int = AHEAD
+) -> Iterator[Answered]:
+    """Yield the answer of each row, in the rows' order.
+
+    Args:
+        engine: Who answers.
+        raws: The rows, the first of them number `begin`. They are read as they are needed.
+        sampling: How; a `seed` is counted up row by row, so that equal rows may differ.
+        begin: Number of the first row.
+        ahead: Most rows at the engine at once.
+
+    Raises:
+        MachineError: The engine failed at a row.
+    """
+    waiting: deque[_Waiting] = deque()
+    try:
+        for index, raw in enumerate(raws, begin):
+            waiting.append(_submit(engine, index, read(raw), sampling))
+            if len(waiting) >= ahead:
+                yield _wait(waiting)
+        while waiting:
+            yield _wait(waiting)
+    finally:
+        for each in waiting:
+            each.cancel()
+
+
+def _submit(engine: Engine, index: int, asked: Asked, sampling: Sampling) -> _Waiting:
+    future: Future[Delta] = Future()
+    row = Answered(index=index, asked=asked, error=asked.trouble)
+    if not asked.trouble:
+        try:
+            ids = asked.ids(engine.speaker)
+            request = Request(ids=ids, sampling=_seeded(sampling, index))
+            cancel = engine.submit(request, future.set_result)
+        except UserError as error:
+            row = Answered(index=index, asked=asked, error=error.problems[0].what)
+        else:
+            row = Answered(index=index, asked=asked, prompt_tokens=len(ids))
+            return _Waiting(row=row, future=future, cancel=cancel)
+    future.set_result(Delta(finish="refused"))
+    return _Waiting(row=row, future=future, cancel=lambda: None)
+
+
+def _seeded(sampling: Sampling, index: int) -> Sampling:
+    if sampling.seed is None:
+        return sampling
+    return sampling.model_copy(update={"seed": sampling.seed + index})
+
+
+def _wait(waiting: deque[_Waiting]) -> Answered:
+    """Return the oldest row's answer."""
+    row, answer = waiting[0].row, waiting[0].future.result()
+    waiting.popleft()  # only now: until it is there, it must be cancelled with the others
+    if row.error:
+        return row
+    if answer.finish in ("error", "cancelled"):
+        what = f"the engine failed at row {row.index}: {answer.error or answer.finish}"
+        fix = "what is written stays; started again, it goes on there"
+        raise MachineError(Problem(where=row.asked.origin, what=what, fix=fix))
+    return Answered(
+        index=row.index, asked=row.asked, answer=answer, prompt_tokens=row.prompt_tokens
+    )
