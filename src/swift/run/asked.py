@@ -74,7 +74,7 @@ def _read(row: Mapping[str, Any], origin: str) -> Asked:
     if "chosen" not in row and any(name in row for name in _TALKS):
         return _talk(_turns(row), row, origin)
     answered = any(row.get(name) for name in ANSWERS) or "chosen" in row
-    if "prompt" in row and not answered:
+    if "prompt" in row and "chosen" not in row and not any(name in row for name in ANSWERS):
         said = row["prompt"]
         if isinstance(said, list):
             return _talk(messages(said), row, origin)
