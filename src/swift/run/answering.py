@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -37,12 +37,12 @@ class Answered:
 
     def line(self) -> dict[str, Any]:
         """Return the line of the output file."""
+        labels = {} if self.asked.labels is None else {"labels": self.asked.labels}
         if self.answer is None:
-            return {"index": self.index, "error": self.error, "origin": self.asked.origin}
+            line = {"index": self.index, "error": self.error, "origin": self.asked.origin}
+            return {**line, **labels}
         made = len(self.answer.ids)
-        line = {"index": self.index, **self.asked.shown(), "response": self.answer.text}
-        if self.asked.labels is not None:
-            line["labels"] = self.asked.labels
+        line = {"index": self.index, **self.asked.shown(), "response": self.answer.text, **labels}
         line["finish_reason"] = self.answer.finish
         line["usage"] = {
             "prompt_tokens": self.prompt_tokens,
@@ -61,7 +61,7 @@ class _Waiting:
 
 def answers(
     engine: Engine, raws: Iterable[Raw], sampling: Sampling, *, begin: int = 0, ahead: int = AHEAD
-) -> Iterator[Answered]:
+) -> Generator[Answered, None, None]:
     """Yield the answer of each row, in the rows' order.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from swift.core.errors import DataError, Problem
 from swift.dataset.sources import Raw, Source, find, rows
 from swift.engine import Engine, Sampling, Served
-from swift.run.answering import AHEAD, GREEDY, answers
+from swift.run.answering import AHEAD, GREEDY, Answered, answers
 from swift.run.lines import opened
 
 
@@ -101,7 +101,7 @@ def infer(work: Inference, open_engine: Callable[[], Engine], show: Show) -> Don
 
 
 def _write(
-    made: Iterator[Any], add: Callable[[dict[str, Any]], None], show: Show, done: Done
+    made: Iterable[Answered], add: Callable[[dict[str, Any]], None], show: Show, done: Done
 ) -> Done:
     errors = tokens = 0
     begin = time.process_time()
