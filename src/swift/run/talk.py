@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from swift.chat.message import Message
 from swift.core.errors import UserError
 from swift.core.files import write_text
 from swift.engine import Delta, Engine, Request, Sampling
+
+_PATIENCE = 10.0
+"""Seconds that a stopped answer has to end."""
 
 
 class Talk:
@@ -66,8 +70,8 @@ class Talk:
             raise
         if self.plain:
             self.turns.clear()
-        elif told or end.finish != "cancelled":
-            self.turns.append(Message(role="assistant", content="".join(told)))
+        elif (said := "".join(told)) or end.finish in ("stop", "length"):
+            self.turns.append(Message(role="assistant", content=said))
         else:
             self.turns.pop()
         return end
@@ -96,18 +100,19 @@ class Talk:
     def _answer(self, text: str, hear: Callable[[str], None]) -> Delta:
         came: SimpleQueue[Delta] = SimpleQueue()
         cancel = self._submit(text, came)
+        delta = Delta()
         try:
-            while (delta := came.get()).finish is None:
+            while delta.finish is None:
+                delta = came.get()
                 hear(delta.text)
-        except KeyboardInterrupt:
+        except BaseException as error:  # Ctrl+C, or whoever listens has gone
             cancel()
-            while (delta := came.get()).finish is None:
-                pass
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            with suppress(Empty):  # an interrupt may have swallowed the last one
+                while delta.finish is None:
+                    delta = came.get(timeout=_PATIENCE)
             return Delta(finish="cancelled")
-        except BaseException:  # whoever listens has gone
-            cancel()
-            raise
-        hear(delta.text)
         return delta
 
     def _submit(self, text: str, came: SimpleQueue[Delta]) -> Callable[[], None]:

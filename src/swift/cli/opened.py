@@ -1,0 +1,111 @@
+"""The model that a command line names, and the words that chat, infer and eval have in common."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from swift.cli.flags import split
+from swift.core import env
+from swift.core.errors import Problem, UserError
+
+env.without_plugins_of_pydantic()
+
+from swift.cli import sampling  # noqa: E402 - after the line above, which quickens it
+
+if TYPE_CHECKING:
+    from swift.engine import Engine, EngineOptions, Sampling, Served
+
+_MODEL = """The model, by itself or as --model, is a run (its newest checkpoint), a checkpoint, a PEFT adapter,
+or a model's name or folder.
+
+  --adapter RUN  an adapter on top of that model
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a command line asks for."""
+
+    model: str
+    served: Served
+    engine: EngineOptions
+    sampling: Sampling
+    own: dict[str, Any]
+    """The verb's own options."""
+
+    def open(self) -> Engine:
+        """Return the model, ready to answer."""
+        return self.engine.open(self.served)
+
+    @property
+    def ahead(self) -> int:
+        """Rows that keep the engine busy, however long each of them takes."""
+        return 4 * int(self.engine.model_dump().get("max_batch", 64))
+
+    @property
+    def context(self) -> int:
+        """Longest prompt with its answer, in tokens; 0: nobody knows."""
+        said = self.engine.model_dump().get("context") or self.served.context
+        return min(int(said), self.served.context or int(said))
+
+
+def read(verb: str, words: Sequence[str], own: Sequence[str], alone: Sequence[str]) -> Asked | None:
+    """Return what a command line asks for; None where it asks for help.
+
+    Args:
+        verb: The command's verb.
+        words: What stands after it.
+        own: The verb's own options.
+        alone: Those of them that take no value.
+
+    Raises:
+        UserError: Of options: all that are wrong. Of the model: there is none of that name.
+    """
+    quiet = frozenset({"help", *alone}) | sampling.ALONE
+    line = split(words, alone=quiet, many=lambda name: False)
+    wants_help, line = line.pick("help")
+    if wants_help:
+        return None
+    problems: list[Problem] = []
+    named, line = line.pick("model")
+    adapter, line = line.pick("adapter", "adapters", "adapter_name_or_path")
+    mine: dict[str, Any] = {}
+    for name in own:
+        value, line = line.pick(name)
+        mine[name] = value
+        if value is True and name not in alone:
+            problems.append(Problem(where=f"--{name}", what="it has no value", fix=f"--{name} ..."))
+    model = _model(line.files, named, problems)
+    engine = [f for f in line.flags if f[0].partition(".")[0] in ("engine", "model")]
+    rest = [f for f in line.flags if f not in engine]
+    known = [*own, "model", "adapter"]
+    drawn = sampling.read(rest, verb, known, problems)
+    if problems:
+        raise UserError(problems)
+    recipe = import_module("swift.recipe").read(None, [("model", model or "nano"), *engine])
+    if not model:
+        print(f"no model given, so `{recipe.model.id}` is used", file=sys.stderr)
+    served = import_module("swift.checkpoint").served(recipe.model.id, adapter)
+    return Asked(
+        model=recipe.model.id, served=served, engine=recipe.engine, sampling=drawn, own=mine
+    )
+
+
+def page(head: str) -> str:
+    """Return the help of a verb whose own options are in `head`."""
+    engine = import_module("swift.cli.options").chapters("engine")
+    how = "answers: greedy (temperature 0), unless an option says otherwise"
+    return f"{head}\n{_MODEL}\n{how}\n{sampling.options()}\n{engine}"
+
+
+def _model(files: tuple[str, ...], named: Any, problems: list[Problem]) -> str:
+    said = [*files, *([named] if isinstance(named, str) else [])]
+    if len(said) > 1:
+        what = "one model at a time, not " + ", ".join(f"`{word}`" for word in said)
+        fix = "values of a flag stand right after it; several words want quotes"
+        problems.append(Problem(what=what, fix=fix))
+    return said[0] if said else ""
