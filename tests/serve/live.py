@@ -88,6 +88,10 @@ class Live:
         """Return status and JSON of one request: POST with a body, else GET."""
         return ask(self.port, path, body, **more)
 
+    def text(self, path: str, body: Any) -> str:
+        """Return what one POST is answered with, as it stands."""
+        return text(self.port, path, body)
+
 
 @contextmanager
 def serving(engine: Engine, options: Serve | None = None) -> Iterator[Live]:
@@ -136,18 +140,20 @@ def post(port: int, path: str, body: Any) -> socket.socket:
     return sock
 
 
-def events(port: int, path: str, body: Any) -> list[Any]:
-    """Return what a stream says, each event's JSON; its last word must be [DONE]."""
-    raw = json.dumps({**body, "stream": True})
+def text(port: int, path: str, body: Any) -> str:
+    """Return what one POST is answered with, as it stands."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     try:
-        connection.request("POST", path, raw.encode())
-        response = connection.getresponse()
-        assert response.status == 200, response.read()
-        text = response.read().decode()
+        connection.request("POST", path, json.dumps(body).encode())
+        return connection.getresponse().read().decode()
     finally:
         connection.close()
-    said = [part.removeprefix("data: ") for part in text.split("\n\n") if part]
+
+
+def events(port: int, path: str, body: Any) -> list[Any]:
+    """Return what a stream says, each event's JSON; its last word must be [DONE]."""
+    parts = text(port, path, {**body, "stream": True}).split("\n\n")
+    said = [part.removeprefix("data: ") for part in parts if part]
     assert said.pop() == "[DONE]"
     return [json.loads(part) for part in said]
 
