@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ class Plan(Value):
 
     model: ModelFacts
     """What is true of the model."""
+
+    reference: ModelFacts | None = None
+    """What is true of the reference model, where the method names one."""
 
     device: str
     """torch's kind of device: cpu, cuda."""
@@ -118,22 +122,31 @@ def rule(check: Rule) -> Rule:
     return check
 
 
-def resolve(recipe: Recipe, *, world: int | None = None) -> Plan:
+def resolve(
+    recipe: Recipe,
+    *,
+    world: int | None = None,
+    facts: ModelFacts | None = None,
+    rows: bool = False,
+) -> Plan:
     """Return the plan of `recipe` on this machine.
 
     Args:
         recipe: What the user said.
         world: Number of processes, when they are already started; else the recipe's wish counts.
+        facts: What is true of a live model; else it is read from the recipe's.
+        rows: Whether rows are brought along, so that the recipe's names are not looked up.
 
     Raises:
         PlanError: What cannot be done here, all of it.
     """
     here = machine()
-    facts = read_facts(recipe.model.id, find_model(recipe.model.id, cache_home()))
+    facts = facts or read_facts(recipe.model.id, find_model(recipe.model.id, cache_home()))
     wanted = recipe.parallel.nproc_per_node
     processes = world or (max(1, here.gpus) if wanted == "auto" else wanted)
     problems = [p for check in _rules if (p := check(recipe, facts, here))]
-    problems += _of_data(recipe)
+    problems += [] if rows else _of_data(recipe)
+    reference = _reference(recipe, facts, problems)
     if recipe.quant is not None and (lack := recipe.quant.missing()):
         problems.append(lack)
     if world and wanted not in ("auto", world):
@@ -147,7 +160,29 @@ def resolve(recipe: Recipe, *, world: int | None = None) -> Plan:
     strategy = _strategy(recipe, processes, problems)
     if problems:
         raise PlanError(problems)
-    return _decided(recipe, facts, here, processes, strategy)
+    plan = _decided(recipe, facts, here, processes, strategy)
+    return plan.model_copy(update={"reference": reference})
+
+
+def _reference(recipe: Recipe, facts: ModelFacts, problems: list[Problem]) -> ModelFacts | None:
+    """Return the facts of the model that the method's `reference` names, if it names one."""
+    named = getattr(recipe.method, "reference", "auto")
+    if named in ("auto", "adapters_off", "model"):
+        return None
+    try:
+        found = read_facts(named, find_model(named, cache_home()))
+    except PlanError as error:
+        problems += [replace(p, where="method.reference") for p in error.problems]
+        return None
+    if found.vocabulary != facts.vocabulary:
+        problems.append(
+            Problem(
+                where="method.reference",
+                what=f"{named} knows {found.vocabulary} tokens and {facts.id} {facts.vocabulary}",
+                fix="give a reference with the same tokenizer",
+            )
+        )
+    return found
 
 
 def _decided(recipe: Recipe, facts: ModelFacts, here: Machine, world: int, strategy: str) -> Plan:
@@ -157,8 +192,10 @@ def _decided(recipe: Recipe, facts: ModelFacts, here: Machine, world: int, strat
         rate = _learning_rate(recipe, facts)
         notes.append(f"learning rate {rate:g}, since the recipe names none")
     device = "cuda" if here.gpus else "cpu"
-    dtype = recipe.model.dtype
-    if dtype == "auto":
+    dtype: str = recipe.model.dtype
+    if dtype == "auto" and facts.given:
+        dtype = facts.dtype
+    elif dtype == "auto":
         dtype = "bfloat16" if here.bfloat16 else "float16" if here.gpus else "float32"
         notes.append(f"computes in {dtype}: the best {device} here does well")
     again = recipe.train.gradient_checkpointing

@@ -75,7 +75,8 @@ def _failed(error: Exception) -> int:
     from swift.core.errors import SwiftError
 
     if isinstance(error, SwiftError):
-        print(error, file=sys.stderr)
+        if not error.told:
+            print(error, file=sys.stderr)
         return error.exit_code
     import traceback
 

@@ -40,12 +40,11 @@ def main(verb: str, words: list[str]) -> int:
         return _resume(folder, line)
     dry, line = line.pick("dry_run")
     recipe = _recipe(verb, line)
-    plan = _call("swift.plan:resolve", recipe)
     if dry:
-        print(plan.describe())
+        print(_call("swift.plan:resolve", recipe).describe())
         return 0
-    code: int = _call("swift.run.launch:launch", plan)
-    return code
+    _call("swift.run.launch:launch", recipe)
+    return 0
 
 
 def _recipe(verb: str, line: Line) -> Recipe:
@@ -109,8 +108,8 @@ def _resume(folder: Any, line: Line) -> int:
     if not Path(folder).is_dir():
         what = f"there is no folder `{folder}`"
         raise RecipeError(Problem(what=what, where="--resume", fix="`swift runs` lists them"))
-    code: int = _call("swift.run.launch:resume", Path(folder))
-    return code
+    _call("swift.run.launch:resume", Path(folder))
+    return 0
 
 
 def _call(place: str, argument: Any) -> Any:

@@ -44,6 +44,9 @@ class SwiftError(Exception):
     exit_code = 1
     title = "swift found"
 
+    told = False
+    """Whether another process says it: of many ranks only the first does."""
+
     def __init__(self, problems: Sequence[Problem] | Problem | str, *, fix: str = "") -> None:
         if isinstance(problems, str):
             problems = Problem(what=problems, fix=fix)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -27,9 +27,10 @@ class Dpo(Method):
     beta: float = Field(default=0.1, gt=0)
     """How strongly the policy is held to the reference (1 / temperature of the margin)."""
 
-    reference: Literal["auto", "adapters_off", "model"] = "auto"
-    """Whose log-probabilities are the reference: the policy with its adapters switched off, or a
-    second, frozen copy of the base model. auto: adapters_off when the tuner has adapters."""
+    reference: str = Field(default="auto", min_length=1)
+    """Whose log-probabilities are the reference: `adapters_off`, the policy with its adapters
+    switched off; `model`, a second, frozen copy of the base model; or the name of another model.
+    auto: adapters_off when the tuner has adapters, else model."""
 
     @property
     def passes(self) -> Mapping[str, Pass]:

@@ -54,6 +54,9 @@ class ModelFacts(Value):
     context: int
     """Longest sequence the model was made for, in tokens; 0 when its configuration is silent."""
 
+    given: str = ""
+    """Fingerprint of a live model's weights; "" where they are the folder's."""
+
 
 def read_facts(id: str, folder: Path) -> ModelFacts:
     """Return the facts of the model in `folder`.

@@ -76,7 +76,6 @@ def _each(weights: Weights, names: list[str]) -> Iterator[tuple[str, Tensor]]:
 def _companions(what: Served, folder: Path) -> None:
     """Copy tokenizer and template as they were trained with, and how to generate."""
     for name in COMPANIONS:
-        if (what.speech / name).is_file():
-            shutil.copyfile(what.speech / name, folder / name)
-    if (what.folder / "generation_config.json").is_file():
-        shutil.copyfile(what.folder / "generation_config.json", folder / "generation_config.json")
+        for source in (what.folder, what.speech):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, folder / name)

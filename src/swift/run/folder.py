@@ -15,15 +15,18 @@ RUNS = Path("runs")
 """Where runs without an `output_dir` go, in the working directory."""
 
 
-def claim(plan: Plan) -> tuple[Path, Path | None]:
+def claim(plan: Plan, again: Path | None = None) -> tuple[Path, Path | None]:
     """Return (run folder, checkpoint to go on from or None) and write the plan into a new one.
 
-    The same plan in a folder whose run is unfinished goes on there.
+    The same plan in a folder whose run is unfinished goes on there; so it does in `again`, the
+    folder that these processes had before they were started again.
 
     Raises:
         PlanError: The folder holds another run, a finished one, or other files.
         MachineError: It cannot be written.
     """
+    if again is not None and (again / "plan.json").is_file():
+        return again, _continued(plan, again)
     if not plan.output_dir:
         folder = _next(plan)
     else:

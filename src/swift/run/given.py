@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+    from swift.model.facts import ModelFacts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
@@ -22,6 +24,14 @@ class Given:
 
     validation: Iterable[Mapping[str, Any]] | None = None
     """Instead of `data.validation`."""
+
+    facts: ModelFacts | None = None
+    """What is true of the live policy, where its folder does not say it all."""
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything live: then the run stays in this process."""
+        return bool(self.models) or self.rows is not None or self.validation is not None
 
 
 NOTHING = Given()

@@ -2,42 +2,124 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from swift.checkpoint import newest
-from swift.core.env import ranks
+from swift.core.env import Ranks, cache_home, ranks
 from swift.core.errors import Interrupted, MachineError, PlanError, Problem, TrainingError
 from swift.core.events import read_events
-from swift.plan import Plan, read_plan
+from swift.core.files import write_text
+from swift.core.machine import machine
+from swift.plan import Plan, read_plan, resolve
+from swift.recipe import Recipe
 from swift.run.display import Display
 from swift.run.folder import claim, clear_partial, finished
+from swift.run.given import NOTHING, Given
 
 
-def launch(plan: Plan) -> int:
-    """Carry out `plan` in its run folder and return the exit code.
+def launch(recipe: Recipe, given: Given = NOTHING) -> Path:
+    """Plan `recipe`, carry it out in its run folder and return the last checkpoint.
+
+    One process starts as many workers as the plan asks for. Processes that torchrun started
+    already carry the run out together: rank 0 plans, and tells the others.
+
+    Args:
+        recipe: What is wished.
+        given: Live objects; such a run stays in the processes that are there.
 
     Raises:
         SwiftError: As the run failed.
     """
     if ranks().world > 1:
-        raise PlanError(
-            Problem(
-                what=f"started as one of {ranks().world} processes, but swift starts its own",
-                fix=f"swift … --nproc_per_node {ranks().world}, without torchrun",
-            )
-        )
+        return _together(recipe, given)
+    plan = _planned(recipe, 1 if given.any else None, given)
     folder, checkpoint = claim(plan)
+    return _carry_out(read_plan(folder), folder, checkpoint, _display(folder), given)
+
+
+def _planned(recipe: Recipe, world: int | None, given: Given) -> Plan:
+    return resolve(recipe, world=world, facts=given.facts, rows=given.rows is not None)
+
+
+def _display(folder: Path) -> Display:
     display = Display(sys.stderr)
     if (folder / "events.jsonl").exists():
         display.line(f"{folder} holds this very run, unfinished: it goes on")
-    return _carry_out(read_plan(folder), folder, checkpoint, display)
+    return display
 
 
-def resume(folder: Path) -> int:
-    """Go on with the unfinished run in `folder`.
+def _together(recipe: Recipe, given: Given) -> Path:
+    """Be one rank of a run under a torchrun that the user started."""
+    from swift.run.train import train
+    from swift.run.world import from_rank_zero, joined
+
+    with joined("cuda" if machine().gpus else "cpu") as here:
+
+        def first() -> bytes:
+            plan = _planned(recipe, here.world, given)
+            folder, checkpoint = claim(plan, again=_restarted_in(here))
+            _remember(here, folder)
+            plan = read_plan(folder)
+            clear_partial(folder)
+            said = (plan.model_dump_json(), str(folder), str(checkpoint or ""))
+            return json.dumps(said).encode()
+
+        text, place, checkpoint = json.loads(from_rank_zero(first))
+        plan, folder = Plan.model_validate_json(text), Path(place)
+        own = _planned(recipe, here.world, given)
+        if own.digest != plan.digest:
+            raise PlanError(
+                Problem(
+                    where=f"rank {here.rank}",
+                    what="its recipe or model is not that of rank 0",
+                    fix="give every process the same files and flags",
+                )
+            )
+        display = Display(sys.stderr) if here.rank == 0 else None
+        if display is not None:
+            display.line(f"run folder: {folder}")
+        start = Path(checkpoint) if checkpoint else None
+        try:
+            last = train(plan, folder, here, start, display.show if display else _silent, given)
+        finally:
+            if display is not None:
+                display.close()
+        if display is not None:
+            display.line(f"done: {last}")
+        return last
+
+
+def _silent(event: dict[str, Any]) -> None:
+    """Show nothing: rank 0 does."""
+
+
+def _restarted_in(here: Ranks) -> Path | None:
+    """Return the run folder of the processes that torchrun starts again, None at first."""
+    if not here.restarts:
+        return None
+    try:
+        return Path(_note(here).read_text(encoding="utf-8"))
+    except OSError:
+        return None
+
+
+def _remember(here: Ranks, folder: Path) -> None:
+    """Keep the name of the run folder for a restart by the same torchrun."""
+    _note(here).parent.mkdir(parents=True, exist_ok=True)
+    write_text(_note(here), str(folder))
+
+
+def _note(here: Ranks) -> Path:
+    return cache_home() / "elastic" / f"{here.run_id or 'none'}-{here.agent}"
+
+
+def resume(folder: Path) -> Path:
+    """Go on with the unfinished run in `folder`; return its last checkpoint.
 
     Raises:
         PlanError: There is no run, or it is finished.
@@ -50,7 +132,9 @@ def resume(folder: Path) -> int:
     return _carry_out(plan, folder, newest(folder), Display(sys.stderr))
 
 
-def _carry_out(plan: Plan, folder: Path, checkpoint: Path | None, display: Display) -> int:
+def _carry_out(
+    plan: Plan, folder: Path, checkpoint: Path | None, display: Display, given: Given = NOTHING
+) -> Path:
     display.line(f"run folder: {folder}")
     clear_partial(folder)
     for note in plan.notes:
@@ -59,13 +143,13 @@ def _carry_out(plan: Plan, folder: Path, checkpoint: Path | None, display: Displ
         from swift.run.train import train
 
         try:
-            last = train(plan, folder, ranks(), checkpoint, display.show)
+            last = train(plan, folder, ranks(), checkpoint, display.show, given)
         finally:
             display.close()
     else:
         last = _torchrun(plan, folder, display)
     display.line(f"done: {last}")
-    return 0
+    return last
 
 
 def _torchrun(plan: Plan, folder: Path, display: Display) -> Path:

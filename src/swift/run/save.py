@@ -32,6 +32,7 @@ COMPANIONS = (
     "merges.txt",
     "tokenizer.model",
     "chat_template.jinja",
+    "generation_config.json",
 )
 """Files of the base model that a checkpoint takes along."""
 

@@ -26,6 +26,7 @@ from swift.run.source import ModelSource
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from swift.model.facts import ModelFacts
     from swift.plan import Plan
 
 
@@ -120,8 +121,23 @@ def place(
     device = f"cuda:{ranks.local_rank}" if plan.device == "cuda" else plan.device
     site = Site(device=device, dtype=plan.dtype, rank=ranks.rank, world=ranks.world)
     strategy = strategies.get(plan.strategy)()
-    source = ModelSource(
-        plan.model,
+    source = _source(plan, plan.model, given)
+    rate = plan.learning_rate
+    policy = strategy.place(source, "policy", recipe.optimizer, rate, site)
+    other = plan.reference is not None or "reference" in given.models
+    apart = other or getattr(recipe.method, "reference", "auto") == "model"
+    roles = {p.role for p in recipe.method.passes.values() if p.role != "policy"}
+    if not (apart or not recipe.tuner.adapters):
+        return policy, {}
+    if plan.reference is not None:
+        source = _source(plan, plan.reference, NOTHING)
+    return policy, {role: strategy.place(source, role, None, rate, site) for role in roles}
+
+
+def _source(plan: Plan, facts: ModelFacts, given: Given) -> ModelSource:
+    recipe = plan.recipe
+    return ModelSource(
+        facts,
         recipe.tuner,
         dtype=plan.dtype,
         attention=plan.attention,
@@ -130,12 +146,6 @@ def place(
         live=given.models,
         quant=recipe.quant,
     )
-    rate = plan.learning_rate
-    policy = strategy.place(source, "policy", recipe.optimizer, rate, site)
-    apart = getattr(recipe.method, "reference", "auto") == "model" or not recipe.tuner.adapters
-    roles = {p.role for p in recipe.method.passes.values() if p.role != "policy"}
-    frozen = {role: strategy.place(source, role, None, rate, site) for role in roles if apart}
-    return policy, frozen
 
 
 def _seed(seed: int, rank: int, plan: Plan) -> None:

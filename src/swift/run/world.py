@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from swift.core.env import Ranks, ranks
+from swift.core.errors import SwiftError
 
 
 @contextmanager
@@ -48,6 +49,8 @@ def from_rank_zero(make: Callable[[], bytes]) -> bytes:
             box[0] = error
     dist.broadcast_object_list(box, src=0)
     if isinstance(box[0], BaseException):
+        if isinstance(box[0], SwiftError):
+            box[0].told = dist.get_rank() != 0
         raise box[0]
     assert box[0] is not None
     return box[0]
