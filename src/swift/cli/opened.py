@@ -19,8 +19,8 @@ from swift.cli import sampling  # noqa: E402 - after the line above, which quick
 if TYPE_CHECKING:
     from swift.engine import Engine, EngineOptions, Sampling, Served
 
-_MODEL = """The model, by itself or as --model, is a run (its newest checkpoint), a checkpoint, a PEFT adapter,
-or a model's name or folder.
+_MODEL = """The model, by itself or as --model, is a run (its newest checkpoint), a checkpoint, a
+PEFT adapter, or a model's name or folder.
 
   --adapter RUN  an adapter on top of that model
 """

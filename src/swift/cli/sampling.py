@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_origin
 from swift.core import yaml
 from swift.core.check import Checker
 from swift.core.errors import Problem, nearest
-from swift.core.schema import documentation, kind, shown, summary
+from swift.core.schema import documentation, kind, shown
 from swift.engine import Sampling
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def read(
             fix = fix if fix.startswith("write") else f"`swift {verb} --help` lists them"
             problems.append(Problem(what=what, fix=fix))
     checker = Checker(_where)
-    found = checker.value(Sampling, {**_GREEDY, **said}, ("sampling",))
+    found = checker.value(Sampling, {**_GREEDY, **said}, ())
     problems += checker.problems
     return found or Sampling(**_GREEDY)
 
@@ -62,13 +62,13 @@ def options() -> str:
         info = Sampling.model_fields[name]
         default = shown(_GREEDY.get(name, info.get_default(call_default_factory=True)))
         lines.append(f"  --{name}  {kind(info)}" + (f" = {default}" if default else ""))
-        text = summary(documentation(Sampling)[name])
+        text = " ".join(documentation(Sampling)[name].split())
         lines += wrap(text, 96, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines)
 
 
 def _where(path: KeyPath) -> str:
-    return f"--{path[1]}" if len(path) > 1 else ""
+    return f"--{path[0]}" if path else ""
 
 
 def _lay(said: dict[str, Any], field: str, value: Any, problems: list[Problem]) -> None:

@@ -67,7 +67,7 @@ def wilson(right: float, rows: int) -> tuple[float, float]:
     share, zz = right / rows, _Z95**2 / rows
     half = _Z95 * math.sqrt(share * (1 - share) / rows + zz / (4 * rows))
     low, high = (share + zz / 2 - half) / (1 + zz), (share + zz / 2 + half) / (1 + zz)
-    return max(0.0, low), min(1.0, high)
+    return low if right > 0 else 0.0, high if right < rows else 1.0  # exact, but for rounding
 
 
 def evaluate(

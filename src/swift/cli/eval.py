@@ -1,0 +1,113 @@
+"""`swift eval`: how often a model is right on a data set."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swift.cli.opened import Asked, page, read
+from swift.cli.progress import Progress
+from swift.cli.words import table
+from swift.core.errors import Problem, UserError
+
+if TYPE_CHECKING:
+    from swift.run.evaluate import Result
+
+_OWN = ("dataset", "split", "normal", "output", "overwrite")
+_NANO = "nano-orders#300"
+
+_HEAD = """usage: swift eval MODEL --dataset FILE|NAME#n [--output FOLDER] [--key value ...]
+
+Answer each row and compare with the row's own answer. Says the share of exact matches with its
+95 % interval (Wilson), tokens, and tokens per CPU second. Stopped or killed, and started again with
+the same words, it goes on where it was.
+
+  --dataset NAME       rows of a file or of a data set; `nano` has nano-orders#300
+  --split NAME         part of a generated data set = validation
+  --normal text|json   what is the same: letters, but for white space around, or JSON values, with
+                       keys in any order and exact types (3 is neither 3.0 nor true) = text
+  --output FOLDER      where eval.json and eval.jsonl (a line for each row) go; by default eval-NAME
+                       in the run's folder, or here
+  --overwrite          begin anew, whatever is there
+"""
+
+
+def main(verb: str, words: list[str]) -> int:
+    """Evaluate, print a table, and return the exit code: 0, or 130 where a signal stopped it.
+
+    Raises:
+        SwiftError: The words, the data, the model or the output stand in the way.
+    """
+    asked = read(verb, words, _OWN, ("overwrite",))
+    if asked is None:
+        print(page(_HEAD))
+        return 0
+    normal = _normal(asked.own["normal"] or "text")
+    rows = asked.own["dataset"] or _default(asked)
+    run = import_module("swift.run.evaluate")
+    said = asked.own["output"]
+    folder = Path(said).expanduser() if said else run.folder_for(asked.model, rows)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl+C
+    work = run.Inference(
+        served=asked.served,
+        rows=rows,
+        split=asked.own["split"] or _split(rows),
+        output=folder / "eval.jsonl",
+        sampling=asked.sampling,
+        ahead=asked.ahead,
+        overwrite=bool(asked.own["overwrite"]),
+    )
+    score = import_module("swift.score.exact_match").ExactMatch(normal=normal)
+    result = run.evaluate_rows(work, score, asked.open, Progress())
+    print(_shown(result))
+    return 0
+
+
+def _normal(said: str) -> str:
+    if said not in ("text", "json"):
+        what = f"`{said}` is no way to compare"
+        raise UserError(Problem(where="--normal", what=what, fix="text or json"))
+    return said
+
+
+def _default(asked: Asked) -> str:
+    """Return the rows for a model of ours where nobody names any."""
+    find = import_module("swift.model.find")
+    env = import_module("swift.core.env")
+    own = find.find_model(find.EMBEDDED, env.cache_home())
+    if asked.served.folder.resolve() != own.resolve():
+        what = "no --dataset says what to ask"
+        raise UserError(Problem(what=what, fix="--dataset rows.jsonl, or a name"))
+    print(f"no dataset given, so `{_NANO}` is used", file=sys.stderr)
+    return _NANO
+
+
+def _split(rows: str) -> str:
+    """Return the part that is evaluated where nobody says: files have none."""
+    source = import_module("swift.dataset.sources").find(rows)
+    return "validation" if source.generator else ""
+
+
+def _shown(result: Result) -> str:
+    found, done = result.tally, result.done
+    low, high = found.interval
+    rows = [
+        ("rows", f"{found.rows}"),
+        ("exact match", f"{found.share:.1%}"),
+        ("95 % interval", f"{low:.1%} to {high:.1%}"),
+        ("tokens", f"{found.tokens}"),
+    ]
+    if found.unanswered:
+        rows.insert(1, ("rows without an answer to compare with", f"{found.unanswered}"))
+    if found.failed:
+        rows.insert(1, ("rows that could not be asked", f"{found.failed}"))
+    if done.cpu_s and done.tokens:
+        rows += [
+            ("CPU s", f"{done.cpu_s:.1f}"),
+            ("tokens per CPU s", f"{result.tokens_per_cpu_s:.0f}"),
+        ]
+    rows.append(("written to", str(result.folder)))
+    return table(rows)
