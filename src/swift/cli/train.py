@@ -10,7 +10,7 @@ from typing import Any
 
 from swift.cli.flags import Line, split
 from swift.core import env, yaml
-from swift.core.errors import Problem, RecipeError
+from swift.core.errors import Problem, RecipeError, SwiftError
 
 env.without_plugins_of_pydantic()
 env.without_advice_of_bitsandbytes()
@@ -39,7 +39,12 @@ def main(verb: str, words: list[str]) -> int:
     if folder is not None:
         return _resume(folder, line)
     dry, line = line.pick("dry_run")
-    recipe = _recipe(verb, line)
+    try:
+        recipe = _recipe(verb, line)
+    except SwiftError as error:
+        if env.ranks().rank:
+            _call("swift.run.launch:differs", error)
+        raise
     if dry:
         print(_call("swift.plan:resolve", recipe).describe())
         return 0

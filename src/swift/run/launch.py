@@ -6,12 +6,20 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from swift.checkpoint import newest
 from swift.core.env import Ranks, cache_home, ranks
-from swift.core.errors import Interrupted, MachineError, PlanError, Problem, TrainingError
+from swift.core.errors import (
+    Interrupted,
+    MachineError,
+    PlanError,
+    Problem,
+    SwiftError,
+    TrainingError,
+)
 from swift.core.events import read_events
 from swift.core.files import write_text
 from swift.core.machine import machine
@@ -92,6 +100,21 @@ def _together(recipe: Recipe, given: Given) -> Path:
         if display is not None:
             display.line(f"done: {last}")
         return last
+
+
+def differs(error: SwiftError) -> None:
+    """Be a rank that cannot read its recipe: raise `error` if rank 0 can, else say nothing.
+
+    Where rank 0 fails alike, it says so, and its torchrun ends this process as it waits.
+    """
+    from swift.run.world import from_rank_zero, joined
+
+    with joined("cuda" if machine().gpus else "cpu") as here:
+        from_rank_zero(lambda: b"")
+        first = error.problems[0]
+        raise type(error)(
+            [replace(first, where=f"rank {here.rank}: {first.where}"), *error.problems[1:]]
+        )
 
 
 def _silent(event: dict[str, Any]) -> None:
