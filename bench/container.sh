@@ -22,16 +22,18 @@ if [ ! -f "$base/.ready" ]; then
     touch "$base/.ready"
 fi
 
-# What pip reads here: its files, its variables, and the folders and certificates these name.
+# What pip reads here: its files, its variables, and the folders and certificates these name; of an
+# index, `simple`, the folder around it, which holds the wheels.
 configured() {
     for file in /etc/pip.conf "$HOME/.pip/pip.conf" "$HOME/.config/pip/pip.conf" \
         "${PIP_CONFIG_FILE:-/dev/null}"; do
         if [ -f "$file" ]; then
             echo "$file"
-            tr ' =' '\n\n' <"$file" | sed 's|^file://||' | grep '^/' || true
+            tr ' =' '\n\n' <"$file" | sed 's|^file://||; s|/simple/*$||' | grep '^/' || true
         fi
     done
-    env | sed -n 's/^PIP_[A-Z_]*=//p' | tr ' ' '\n' | sed 's|^file://||' | grep '^/' || true
+    env | sed -n 's/^PIP_[A-Z_]*=//p' | tr ' ' '\n' | sed 's|^file://||; s|/simple/*$||' \
+        | grep '^/' || true
 }
 
 mounted=
@@ -53,7 +55,7 @@ trap 'exit 130' INT TERM
 inside() { # inside ROOT COMMAND: in a chroot, with pip's variables of this machine and no others
     root=$1
     shift
-    env -i HOME=/root PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 OMP_NUM_THREADS=2 \
+    env -i HOME=/root PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 OMP_NUM_THREADS=2 \
         $(env | grep -E '^(PIP_|https?_proxy|no_proxy|HTTPS?_PROXY|NO_PROXY)' | tr '\n' ' ') \
         chroot "$root" /bin/sh -c "$*"
 }

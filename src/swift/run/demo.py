@@ -27,7 +27,6 @@ from swift.dataset.generated import samples
 from swift.dataset.generated.orders import TRAIN_ROWS, score
 from swift.model.facts import read_facts
 from swift.model.find import EMBEDDED, find_model
-from swift.plan import resolve
 from swift.recipe import read
 from swift.recipe.shipped import shipped
 from swift.run.export import merge
@@ -104,6 +103,8 @@ def travel(trip: Trip, show: Show) -> Mapping[str, Found]:
     found: dict[str, Found] = {}
     _claim(trip)
     with locked(trip.folder / ".lock"):
+        for left in trip.folder.glob(".aside-*.json-*"):  # half a result of a killed journey
+            left.unlink()
         stages = {
             "model": _model,
             "data": _data,
@@ -205,7 +206,7 @@ def _sft(trip: Trip, show: Show) -> Found:
     if trip.max_steps is not None:
         flags.append(("train.max_steps", trip.max_steps))
     if not finished(trip.sft):
-        launch(resolve(read(shipped("nano-orders"), flags)))
+        launch(read(shipped("nano-orders"), flags))
     checkpoint = newest(trip.sft)
     assert checkpoint is not None
     steps = [e for e in read_events(trip.sft / "events.jsonl") if e["event"] == "step"]
