@@ -47,7 +47,7 @@ python() { "$venv/bin/python" "$@"; }
 
 # On a terminal pip shows its bars; elsewhere it is silent, and our own lines tell.
 pip() {
-    if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then python -m pip "$@"; else python -m pip -q --no-color "$@"; fi
+    if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then python -m pip "$@"; else python -m pip -qq --no-color "$@"; fi
 }
 
 make_venv() {

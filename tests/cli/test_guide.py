@@ -55,7 +55,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
         return 0
 
     monkeypatch.setattr("swift.cli.train.main", note)
-    monkeypatch.setattr(guide, "_become", lambda words: note(*words[:1], words[1:]))
+    monkeypatch.setattr(guide, "_become", lambda words: note(words[0], words[1:]))
     return noted
 
 
