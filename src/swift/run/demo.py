@@ -173,6 +173,7 @@ def _score(id: str, trip: Trip, show: Show) -> Found:
     """Return the shares of held-out orders that are answered exactly, greedily."""
     from swift.engine import Request, Sampling, engines
 
+    _one_thread()
     engine = engines.get("torch")().open(served(id))
     greedy = Sampling(temperature=0.0, max_tokens=_NEW_TOKENS)
     shares: dict[str, float] = {}
@@ -193,6 +194,16 @@ def _score(id: str, trip: Trip, show: Show) -> Found:
     return {"share": sum(shares.values()) / len(shares), "kinds": shares}
 
 
+def _one_thread() -> None:
+    """Compute on one core: nano is so small that on a busy machine two would wait for each other.
+
+    And one gives the same numbers wherever it is tried.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def held_out(kind: str) -> Any:
     """Yield the held-out rows of a kind."""
     return samples("orders", kind, _HELD_OUT_SEED)
@@ -206,6 +217,7 @@ def _sft(trip: Trip, show: Show) -> Found:
     if trip.max_steps is not None:
         flags.append(("train.max_steps", trip.max_steps))
     if not finished(trip.sft):
+        _one_thread()
         launch(read(shipped("nano-orders"), flags))
     checkpoint = newest(trip.sft)
     assert checkpoint is not None
