@@ -67,7 +67,7 @@ def tiny_model(
 
 
 def tiny_chat_model(
-    folder: Path, *, kind: str = "llama", tied: bool = True, hidden: int = 32
+    folder: Path, *, kind: str = "llama", tied: bool = True, hidden: int = 32, seed: int = 0
 ) -> Path:
     """Write a random model with a byte-level tokenizer and ChatML, and return its folder."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -83,7 +83,7 @@ def tiny_chat_model(
     )
     tokenizer.train_from_iterator(["user assistant system the of and to in is it"] * 9, trainer)
     vocabulary = tokenizer.get_vocab_size()
-    tiny_model(folder, kind=kind, tied=tied, vocabulary=vocabulary, hidden=hidden)
+    tiny_model(folder, kind=kind, tied=tied, seed=seed, vocabulary=vocabulary, hidden=hidden)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -235,12 +235,12 @@ def worst(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     return max(float((a[k] - b[k]).abs().max()) for k in a)
 
 
-def tiny_qwen_v1(folder: Path, *, seed: int = 0) -> Path:
+def tiny_qwen_v1(folder: Path, *, seed: int = 0, wide: int = 32) -> Path:
     """Write a random two-layer model in the layout of Qwen-7B v1 and return its folder."""
     from safetensors.torch import save_file
 
     ranks = _tiny_ranks()
-    rows, wide, inner, layers = len(ranks) + 220, 32, 48, 2
+    rows, inner, layers = len(ranks) + 220, 48, 2
     shapes: dict[str, tuple[int, ...]] = {
         "transformer.wte.weight": (rows, wide),
         "transformer.ln_f.weight": (wide,),
@@ -269,7 +269,7 @@ def tiny_qwen_v1(folder: Path, *, seed: int = 0) -> Path:
         "model_type": "qwen",
         "hidden_size": wide,
         "intermediate_size": 2 * inner,
-        "kv_channels": 8,
+        "kv_channels": wide // 4,
         "num_attention_heads": 4,
         "num_hidden_layers": layers,
         "rotary_emb_base": 5000,

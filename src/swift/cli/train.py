@@ -15,8 +15,8 @@ from swift.core.errors import Problem, RecipeError, SwiftError
 env.without_plugins_of_pydantic()
 env.without_advice_of_bitsandbytes()
 
-from swift.recipe import Recipe, read  # noqa: E402 - after the line above, which quickens it
-from swift.recipe.recipe import default_dataset  # noqa: E402
+from swift.recipe import Recipe  # noqa: E402 - after the line above, which quickens it
+from swift.recipe.absent import wished  # noqa: E402
 from swift.recipe.spelling import takes_list  # noqa: E402
 
 _ALONE = frozenset({"help", "dry_run"})
@@ -59,18 +59,13 @@ def _recipe(verb: str, line: Line) -> Recipe:
     if len(files) > 1:
         what = f"one recipe at a time, not {len(files)}: " + ", ".join(f"`{f}`" for f in files)
         raise RecipeError(Problem(what=what, fix="values of a flag stand right after it"))
-    recipe = read(Path(files[0]) if files else None, _overrides(line.flags), verb)
-    absent = {"model": recipe.model.id, "dataset": default_dataset(recipe.method)}
-    silent = [key for key in absent if not _said(recipe, key)]
-    if silent:
-        print("; ".join(f"no {k} given, so `{absent[k]}` is used" for k in silent), file=sys.stderr)
-    return recipe
+    path = Path(files[0]) if files else None
+    return wished(path, _overrides(line.flags), verb, _aloud)
 
 
-def _said(recipe: Recipe, key: str) -> bool:
-    if key == "model":
-        return "id" in recipe.model.model_fields_set
-    return key in recipe.model_fields_set
+def _aloud(text: str) -> None:
+    if env.ranks().rank == 0:
+        print(text, file=sys.stderr)
 
 
 def _overrides(flags: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:

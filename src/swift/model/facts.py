@@ -57,6 +57,14 @@ class ModelFacts(Value):
     given: str = ""
     """Fingerprint of a live model's weights; "" where they are the folder's."""
 
+    speech: str = ""
+    """Folder of tokenizer and chat template; "" where it is `folder`."""
+
+    @property
+    def voice(self) -> Path:
+        """The folder of tokenizer and chat template."""
+        return Path(self.speech or self.folder)
+
 
 def read_facts(id: str, folder: Path) -> ModelFacts:
     """Return the facts of the model in `folder`.

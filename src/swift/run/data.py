@@ -54,7 +54,7 @@ def prepare(plan: Plan, event: Event, given: Given = NOTHING) -> Prepared:
         DataError: A file, a row or the template is wrong, or nothing is left to train on.
     """
     recipe = plan.recipe
-    folder = Path(plan.model.folder)
+    folder = plan.model.voice
     tokenizer = Tokenizer.load(folder)
     template = _template(plan, folder)
 

@@ -64,7 +64,7 @@ def save(
         # A whole model is kept as it will be used; `state/` holds what was trained, in float32.
         weights = ((name, w.to(getattr(torch, plan.dtype))) for name, w in weights)
     if ranks.rank == 0:
-        tuner.save(weights, placement.model(), aside, plan.model.folder)
+        tuner.save(weights, placement.model(), aside, plan.model.folder or plan.model.id)
         _companions(plan, aside)
     else:
         for _ in weights:
@@ -83,7 +83,7 @@ def save(
 
 def _companions(plan: Plan, folder: Path) -> None:
     """Copy the base's tokenizer, and the template that was trained with: ours reads it first."""
-    base, template = Path(plan.model.folder), plan.recipe.model.template
+    base, template = plan.model.voice, plan.recipe.model.template
     for name in COMPANIONS:
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType, TracebackType
 
 
@@ -17,7 +18,10 @@ class Signals:
         """Number of the signal that asked for the end; 0 for none."""
 
     def __enter__(self) -> Signals:
-        self._before = {s: signal.signal(s, self._on) for s in (signal.SIGINT, signal.SIGTERM)}
+        # Python lets only the main thread take signals; a run in another one has none to mind.
+        mine = threading.current_thread() is threading.main_thread()
+        asking = (signal.SIGINT, signal.SIGTERM) if mine else ()
+        self._before = {s: signal.signal(s, self._on) for s in asking}
         return self
 
     def _on(self, number: int, frame: FrameType | None) -> None:

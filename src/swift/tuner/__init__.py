@@ -83,8 +83,11 @@ def merged(base: Weights, adapter: Path, facts: ModelFacts) -> Weights:
     return add(base, adapter, facts)
 
 
-def applied(model: nn.Module, adapter: Path) -> nn.Module:
-    """Return `model` with a PEFT adapter of any kind computed beside its weights."""
+def applied(model: nn.Module, adapter: Path, *, trainable: bool = False) -> nn.Module:
+    """Return `model` with a PEFT adapter of any kind computed beside its weights.
+
+    With `trainable` the adapter may be trained on, else all of it is frozen.
+    """
     from swift.tuner._merge import applied as put
 
-    return put(model, adapter)
+    return put(model, adapter, trainable)

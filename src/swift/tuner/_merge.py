@@ -85,13 +85,13 @@ class _Added:
         return alpha / (math.sqrt(rank) if self._config.get("use_rslora") else rank)
 
 
-def applied(model: nn.Module, adapter: Path) -> nn.Module:
+def applied(model: nn.Module, adapter: Path, trainable: bool) -> nn.Module:
     """Return `model` with PEFT's modules beside its weights; see swift.tuner.applied."""
     from peft import PeftModel
 
     with quiet():
         wrapped: nn.Module = PeftModel.from_pretrained(
-            model, str(adapter), autocast_adapter_dtype=False
+            model, str(adapter), autocast_adapter_dtype=trainable, is_trainable=trainable
         )
     return wrapped
 
@@ -101,5 +101,5 @@ def _through_peft(adapter: Path, facts: ModelFacts) -> Weights:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(Path(facts.folder), dtype="auto")
-    wrapped: Any = applied(model, adapter)
+    wrapped: Any = applied(model, adapter, False)
     return Loaded(dict(wrapped.merge_and_unload().state_dict()))

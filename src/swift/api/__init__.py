@@ -1,0 +1,213 @@
+"""The Python doors: what `from swift import …` gives.
+
+    from swift import Swift, LoRAConfig, prepare_model, train
+
+    model, tokenizer = prepare_model("nano")
+    model = Swift.prepare_model(model, LoRAConfig(r=8))
+    result = train(model=model, dataset="nano-orders", max_steps=20)
+
+Options are those of a recipe, under any name that the command line knows. Live models, tokenizers
+and rows travel beside the recipe; everything else is the same run as `swift train`'s.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from swift.api.live import LoRAConfig, adapted, tuner_of
+from swift.api.result import Result
+from swift.core import env
+from swift.core.errors import PlanError, Problem, UserError
+from swift.recipe.absent import wished
+
+if TYPE_CHECKING:
+    from torch import nn
+
+env.without_advice_of_bitsandbytes()
+
+__all__ = [
+    "LoRAConfig",
+    "Result",
+    "Swift",
+    "SwiftModel",
+    "prepare_model",
+    "train",
+    "train_dpo",
+    "train_rm",
+]
+
+
+def train(
+    model: str | nn.Module | None = None,
+    dataset: Any = None,
+    *,
+    ref_model: str | nn.Module | None = None,
+    tokenizer: Any = None,
+    train_dataset: Any = None,
+    eval_dataset: Any = None,
+    data_args: Mapping[str, Any] | None = None,
+    recipe: str | Path | None = None,
+    verb: str | None = None,
+    **options: Any,
+) -> Result:
+    """Train as `swift train` does, and return what came of it.
+
+    Args:
+        model: A name, a folder, a run, or a live model of transformers or PEFT, trained in place.
+        dataset: A name, a path, a list of them, or rows: any iterable of maps, such as a
+            `datasets.Dataset`.
+        ref_model: The reference of dpo, where it is not the model itself: a name or a live model.
+        tokenizer: Of a live model whose `name_or_path` leads to none.
+        train_dataset: Another name for `dataset`.
+        eval_dataset: Rows, a name or a share to validate on.
+        data_args: Options of `data`, as a map.
+        recipe: A YAML file that the other options are laid over.
+        verb: The method, where a recipe shall not choose it.
+        options: Keys of a recipe by path, last word or another toolkit's spelling: lora_rank=8,
+            max_epochs=3, use_qlora=True, output_dir="out".
+
+    Raises:
+        SwiftError: As on the command line; all mistakes are told at once.
+    """
+    from swift.run.given import Given
+    from swift.run.launch import launch
+
+    rows = dataset if train_dataset is None else train_dataset
+    said: list[tuple[str, Any]] = []
+    models: dict[str, nn.Module] = {}
+    if isinstance(model, str | Path):
+        said.append(("model", str(model)))
+    elif model is not None:
+        models["policy"] = model
+    if isinstance(ref_model, str | Path):
+        said.append(("method.reference", str(ref_model)))
+    elif ref_model is not None:
+        models["reference"] = ref_model
+    named, live_rows = _rows(rows)
+    held_name, live_held = _rows(eval_dataset)
+    said += [("dataset", named)] if named is not None else []
+    said += [("data.validation", held_name)] if held_name is not None else []
+    said += [(f"data.{key}", value) for key, value in (data_args or {}).items()]
+    said += list(options.items())
+    facts = None
+    if "policy" in models:
+        facts, own = tuner_of(models["policy"], tokenizer)
+        said = [("model.id", facts.id), *own, *said]
+    there = frozenset({"model"} & {"model" for _ in models} | ({"dataset"} if live_rows else set()))
+    wish = wished(Path(recipe) if recipe else None, said, verb, _aloud, there)
+    given = Given(models=models, rows=live_rows, validation=live_held, facts=facts)
+    return Result.of(launch(wish, given), models.get("policy"))
+
+
+def train_dpo(
+    model: str | nn.Module | None = None,
+    ref_model: str | nn.Module | None = None,
+    dataset: Any = None,
+    **options: Any,
+) -> Result:
+    """Train by direct preference optimisation, on pairs of answers; see `train`."""
+    return train(model, dataset, ref_model=ref_model, verb="dpo", **options)
+
+
+def train_rm(model: str | nn.Module | None = None, dataset: Any = None, **options: Any) -> NoReturn:
+    """Train a reward model: it comes with a later version.
+
+    Raises:
+        PlanError: Always.
+    """
+    raise PlanError(
+        Problem(
+            where="train_rm",
+            what="reward models (method `rm`) come with a later version",
+            fix="train_dpo learns from the same pairs without one",
+        )
+    )
+
+
+def prepare_model(model: str, **options: Any) -> tuple[Any, Any]:
+    """Return (model, tokenizer) of transformers for a name, a folder or a run.
+
+    Args:
+        model: A name (qwen-7b), a hub's id, a folder, or a run; a run of an adapter gives PEFT's
+            model with the adapter trainable.
+        options: Passed on to `AutoModelForCausalLM.from_pretrained`. The type of the weights is
+            the stored one, unless `dtype` says another.
+
+    Raises:
+        PlanError: There is no such model.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from swift.checkpoint import served
+    from swift.tuner import applied
+
+    what = served(model)
+    options = {"dtype": "auto", **options}
+    found: Any = AutoModelForCausalLM.from_pretrained(what.folder, **options)
+    if what.adapter is not None:
+        found = applied(found, what.adapter, trainable=True)
+    return found, AutoTokenizer.from_pretrained(what.speech)
+
+
+class Swift:
+    """Adapters on live models, under the name that users of ms-swift know."""
+
+    @staticmethod
+    def prepare_model(model: nn.Module, config: LoRAConfig | Mapping[str, Any] | Any) -> Any:
+        """Return `model` with a fresh adapter; only the adapter is trained.
+
+        Args:
+            model: A live model; it is changed in place.
+            config: A LoRAConfig, a map of its fields, or a configuration of PEFT.
+
+        Returns:
+            PEFT's model: it trains with `train`, and saves and merges by PEFT's own methods.
+
+        Raises:
+            UserError: The model has an adapter already, or an option is unknown.
+            PlanError: The configuration fits no layer.
+        """
+        return adapted(model, config)
+
+    @staticmethod
+    def from_pretrained(model: nn.Module, adapter: str | Path) -> Any:
+        """Return `model` with an adapter from a run, a checkpoint or a PEFT folder, trainable."""
+        from swift.checkpoint import newest
+        from swift.tuner import applied
+
+        folder = Path(adapter).expanduser()
+        return applied(model, newest(folder) or folder, trainable=True)
+
+
+def SwiftModel(model: nn.Module, config: LoRAConfig | Mapping[str, Any] | Any) -> Any:  # noqa: N802
+    """Return `model` with a fresh adapter; the same as `Swift.prepare_model`."""
+    return adapted(model, config)
+
+
+def _rows(said: Any) -> tuple[Any, list[Mapping[str, Any]] | None]:
+    """Return (what a recipe can name, None) or (None, rows)."""
+    if said is None or isinstance(said, str | Path | float | int):
+        return (str(said) if isinstance(said, Path) else said), None
+    if isinstance(said, Mapping):
+        return said, None
+    if not isinstance(said, Iterable):
+        what = f"a {type(said).__name__} holds no rows"
+        raise UserError(
+            Problem(where="dataset", what=what, fix="a name, a path, or a list of maps")
+        )
+    items = list(said)
+    if items and all(isinstance(i, str | Path) for i in items):
+        return [str(i) for i in items], None
+    broken = next((n for n, i in enumerate(items, 1) if not isinstance(i, Mapping)), None)
+    if broken is not None:
+        what = f"row {broken} is a {type(items[broken - 1]).__name__}, not a map"
+        raise UserError(Problem(where="dataset", what=what, fix="rows like {'messages': [...]}"))
+    return None, [dict(i) for i in items]
+
+
+def _aloud(text: str) -> None:
+    if env.ranks().rank == 0:
+        sys.stderr.write(text + "\n")
