@@ -16,6 +16,7 @@ import pytest
 
 from swift.cli import guide
 from swift.cli.main import main
+from swift.cli.program import program
 from swift.cli.words import _texts, table
 from swift.core import yaml
 
@@ -25,6 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SWIFT_LANG", "en")
     monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr(guide, "program", lambda: "swift")
     return tmp_path
 
 
@@ -204,6 +206,22 @@ def test_both_languages_say_everything_with_the_same_values() -> None:
 
 def test_a_table_counts_a_chinese_letter_as_two() -> None:
     assert table([("模型", "x"), ("data", "y")]).splitlines() == ["模型  x", "data  y"]
+
+
+def test_commands_to_copy_name_the_swift_that_is_running(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    scripts = folder / ".venv" / "bin"
+    scripts.mkdir(parents=True)
+    (scripts / "swift").write_text("")
+    (scripts / "swift").chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(scripts / "python"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert program() == ".venv/bin/swift"
+    monkeypatch.setenv("PATH", str(scripts))
+    assert program() == "swift"
+    (scripts / "swift").unlink()
+    assert program() == f"{scripts}/python -m swift"
 
 
 def guided(folder: Path, *flags: str, **more: str) -> subprocess.Popen[bytes]:

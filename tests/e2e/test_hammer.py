@@ -283,6 +283,7 @@ def test_the_journey_killed_at_five_moments_ends_well(
     code, out, err = hammer.run(tmp_path, *words)
     assert code == 0, err
     assert "score after" in out
+    assert "\x1b" not in out + err
     assert json.loads((trip / "ask.json").read_text())["answer"]
     assert FINISHED in (trip / "sft" / "events.jsonl").read_text()
     left = [p for p in trip.rglob("*") if ".aside-" in p.name or p.name.endswith(".partial")]

@@ -11,6 +11,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from swift.cli.flags import Line, split
+from swift.cli.program import program
 from swift.cli.words import table, word
 from swift.core import env
 from swift.core.errors import Interrupted, Problem, UserError
@@ -65,8 +66,8 @@ def main(verb: str, words: list[str]) -> int:
     if keep:
         print(word("demo.kept", **found["serve"]))
     else:
-        print(word("demo.again", model=trip.merged))
-    print(word("demo.next", run=trip.sft))
+        print(word("demo.again", swift=program(), model=trip.merged))
+    print(word("demo.next", swift=program(), run=trip.sft))
     return 0
 
 

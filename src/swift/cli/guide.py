@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from swift.cli.flags import Line, split
 from swift.cli.job import QUESTIONS, Job, check, choices, default, job_of
+from swift.cli.program import program
 from swift.cli.words import word
 from swift.core.errors import Problem, SwiftError, UserError
 from swift.core.files import cannot_write, write_text
@@ -139,7 +140,7 @@ def _show(job: Job) -> None:
     print("\n".join(f"  {line}" for line in job.recipe.dump().splitlines()))
     print(f"\n{word('guide.commands')}\n")
     for words in filter(None, (job.train, job.serve)):
-        print(f"  swift {shlex.join(words)}")
+        print(f"  {program()} {shlex.join(words)}")
     print()
     if job.goes_on:
         print(word("guide.unfinished", path=job.folder))
