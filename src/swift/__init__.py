@@ -48,7 +48,7 @@ if TYPE_CHECKING:  # typing itself would take a fifth of the time of `swift --he
     )
 
 
-def __getattr__(name: str) -> "Any":  # noqa: UP037
+def __getattr__(name: str) -> "Any":
     """Import the Python doors when one is first asked for: `swift --help` needs none of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

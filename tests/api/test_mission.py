@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from swift.cli.main import main
 from swift.core.env import cache_home
 from swift.core.errors import PlanError
 from swift.model.find import find_model
@@ -146,3 +147,19 @@ def test_the_trainer_trains_a_live_model_on_live_rows(home: Path) -> None:
     datasets = pytest.importorskip("datasets")
     again = say(TRAINER, ds=datasets.Dataset.from_list(rows))
     assert again["result"].metrics["loss"] == found["result"].metrics["loss"]  # type: ignore[attr-defined]
+
+
+def test_what_is_not_there_yet_is_named_in_one_problem(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Row 5's vllm and awq, row 6's zero3, row 4's reward model."""
+    tried = {
+        "vllm": ["serve", "--model_type=qwen-7b", "--serving_backend=vllm", "--port=0"],
+        "zero3": ["train", "--parallel_strategy=zero3", "--batch_size=64", "--use_lora=False"],
+        "awq": ["sft", "--model", "qwen-7b", "--quant", "awq"],
+        "rm": ["rm", "--model", "qwen-7b"],
+    }
+    for name, words in tried.items():
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert name in said and "later version" in said and "problems" not in said, said

@@ -33,13 +33,12 @@ class Street:
     def describe(self) -> str:
         return "the plan"
 
-    def launch(self, plan: Street) -> int:
+    def launch(self, recipe: Recipe) -> None:
+        self.recipe = recipe
         self.launched += 1
-        return 0
 
-    def resume(self, folder: Path) -> int:
+    def resume(self, folder: Path) -> None:
         self.resumed = folder
-        return 0
 
 
 @pytest.fixture

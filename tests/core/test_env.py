@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ def test_torchrun_says_who_this_process_is(monkeypatch: pytest.MonkeyPatch) -> N
     said = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "abc"}
     for name, value in said.items():
         monkeypatch.setenv(name, value)
-    assert env.ranks() == env.Ranks(rank=3, local_rank=1, world=4, run_id="abc")
+    agent = os.getppid()
+    assert env.ranks() == env.Ranks(rank=3, local_rank=1, world=4, run_id="abc", agent=agent)
 
 
 def test_the_cache_stands_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:

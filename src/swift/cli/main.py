@@ -26,6 +26,9 @@ VERBS: dict[str, tuple[str, str, str]] = {
 }
 """verb -> (group in the help, module:function, what it does). The function gets (verb, words)."""
 
+LATER = ("pt", "rm", "kto", "orpo", "simpo", "ppo", "grpo", "quantise", "estimate", "web")
+"""Verbs of later versions: whoever tries one is told so."""
+
 
 def main(words: list[str] | None = None) -> int:
     """Carry out a command line (without the program's name) and return its exit code.
@@ -92,6 +95,9 @@ def _failed(error: Exception) -> int:
 
 
 def _unknown(verb: str) -> int:
+    if verb in LATER:
+        print(f"`swift {verb}` comes with a later version", file=sys.stderr)
+        return 2
     from difflib import get_close_matches
 
     close = get_close_matches(verb, VERBS, n=1)

@@ -56,4 +56,6 @@ class Method(Component):
         raise NotImplementedError
 
 
-methods: Registry[Method] = Registry("method", "swift.method")
+methods: Registry[Method] = Registry(
+    "method", "swift.method", later=("pt", "rm", "kto", "orpo", "simpo", "ppo", "grpo")
+)

@@ -63,7 +63,7 @@ class Quant(Component):
         raise NotImplementedError
 
 
-quants: Registry[Quant] = Registry("quant", "swift.quant")
+quants: Registry[Quant] = Registry("quant", "swift.quant", later=("gptq", "awq", "hqq", "fp8"))
 
 
 def quantise_live(model: nn.Module, quant: Quant) -> int:

@@ -133,6 +133,13 @@ class Parallel(Value):
     nproc_per_node: Literal["auto"] | Count = "auto"
     """Processes on this machine. auto: one for each GPU, one on a CPU."""
 
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _later(cls, strategy: object) -> object:
+        if strategy in ("zero1", "zero2", "zero3", "megatron"):
+            raise ValueError(f"{strategy} comes with a later version; `fsdp` shards the weights")
+        return strategy
+
 
 class Serve(Value):
     """The OpenAI-style API: where it listens, and who may ask."""

@@ -61,7 +61,7 @@ class Tuner(Component):
         raise NotImplementedError
 
 
-tuners: Registry[Tuner] = Registry("tuner", "swift.tuner")
+tuners: Registry[Tuner] = Registry("tuner", "swift.tuner", later=("dora", "reft", "adapter"))
 
 
 def merged(base: Weights, adapter: Path, facts: ModelFacts) -> Weights:

@@ -1,0 +1,162 @@
+"""Recipe + what is true here -> Plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from swift.core.env import cache_home
+from swift.core.errors import PlanError, Problem
+from swift.core.machine import Machine, machine
+from swift.model.facts import ModelFacts, read_facts
+from swift.model.find import find_model
+from swift.plan.rules import broken, of_data
+from swift.plan.value import Plan, Sizes
+from swift.recipe import Recipe
+
+
+def resolve(
+    recipe: Recipe,
+    *,
+    world: int | None = None,
+    facts: ModelFacts | None = None,
+    rows: bool = False,
+) -> Plan:
+    """Return the plan of `recipe` on this machine.
+
+    Args:
+        recipe: What the user said.
+        world: Number of processes, when they are already started; else the recipe's wish counts.
+        facts: What is true of a live model; else it is read from the recipe's.
+        rows: Whether rows are brought along, so that the recipe's names are not looked up.
+
+    Raises:
+        PlanError: What cannot be done here, all of it.
+    """
+    here = machine()
+    facts = facts or read_facts(recipe.model.id, find_model(recipe.model.id, cache_home()))
+    wanted = recipe.parallel.nproc_per_node
+    processes = world or (max(1, here.gpus) if wanted == "auto" else wanted)
+    problems = broken(recipe, facts, here)
+    problems += [] if rows else of_data(recipe)
+    reference = _reference(recipe, facts, problems)
+    if recipe.quant is not None and (lack := recipe.quant.missing()):
+        problems.append(lack)
+    if world and wanted not in ("auto", world):
+        problems.append(
+            Problem(
+                where="parallel.nproc_per_node",
+                what=f"it is {wanted}, but {world} processes were started",
+                fix=f"nproc_per_node: {world}, or leave it out",
+            )
+        )
+    strategy = _strategy(recipe, processes, problems)
+    if problems:
+        raise PlanError(problems)
+    plan = _decided(recipe, facts, here, processes, strategy)
+    return plan.model_copy(update={"reference": reference})
+
+
+def _reference(recipe: Recipe, facts: ModelFacts, problems: list[Problem]) -> ModelFacts | None:
+    """Return the facts of the model that the method's `reference` names, if it names one."""
+    named = getattr(recipe.method, "reference", "auto")
+    if named in ("auto", "adapters_off", "model"):
+        return None
+    try:
+        found = read_facts(named, find_model(named, cache_home()))
+    except PlanError as error:
+        problems += [replace(p, where="method.reference") for p in error.problems]
+        return None
+    if found.vocabulary != facts.vocabulary:
+        problems.append(
+            Problem(
+                where="method.reference",
+                what=f"{named} knows {found.vocabulary} tokens and {facts.id} {facts.vocabulary}",
+                fix="give a reference with the same tokenizer",
+            )
+        )
+    return found
+
+
+def _decided(recipe: Recipe, facts: ModelFacts, here: Machine, world: int, strategy: str) -> Plan:
+    notes: list[str] = []
+    rate = recipe.train.learning_rate
+    if rate == "auto":
+        rate = _learning_rate(recipe, facts)
+        notes.append(f"learning rate {rate:g}, since the recipe names none")
+    device = "cuda" if here.gpus else "cpu"
+    dtype: str = recipe.model.dtype
+    if dtype == "auto" and facts.given:
+        dtype = facts.dtype
+    elif dtype == "auto":
+        dtype = "bfloat16" if here.bfloat16 else "float16" if here.gpus else "float32"
+        notes.append(f"computes in {dtype}: the best {device} here does well")
+    again = recipe.train.gradient_checkpointing
+    sizes = _sizes(recipe, 1 if strategy == "tp" else world, device)
+    return Plan(
+        recipe=recipe,
+        model=facts,
+        device=device,
+        dtype=dtype,
+        attention="sdpa" if recipe.model.attention == "auto" else recipe.model.attention,
+        strategy=strategy,
+        world=world,
+        sizes=sizes,
+        learning_rate=rate,
+        # Without an estimate: activations are what fills a GPU; a CPU has memory, not time.
+        gradient_checkpointing=device == "cuda" if again == "auto" else again,
+        output_dir=recipe.output_dir or "",
+        notes=tuple(notes),
+    )
+
+
+def _learning_rate(recipe: Recipe, facts: ModelFacts) -> float:
+    """1e-4 for adapters, 1e-5 otherwise; x 25 under 10 M weights, where steps must be larger."""
+    usual = 1e-4 if recipe.tuner.adapters else 1e-5
+    return usual * 25 if facts.parameters < 10**7 else usual
+
+
+def _sizes(recipe: Recipe, ranks: int, device: str) -> Sizes:
+    """Two of batch_size, micro_batch_size and accumulation give the third; 16 by default."""
+    train = recipe.train
+    batch, again = train.batch_size, train.gradient_accumulation_steps
+    if train.micro_batch_size != "auto":
+        micro = train.micro_batch_size
+    else:
+        batch = 16 if batch is None and again is None else batch
+        most = 8 if device == "cuda" else 4
+        share = most if batch is None else max(1, batch // ranks)
+        micro = -(-share // again) if again and batch else min(most, share)
+    if batch is None:
+        batch = micro * (again or 1) * ranks
+    return Sizes(batch=batch, micro=micro, accumulation=-(-batch // (micro * ranks)))
+
+
+def _strategy(recipe: Recipe, world: int, problems: list[Problem]) -> str:
+    wish, tp = recipe.parallel.strategy, recipe.parallel.tensor_model_parallel_size
+    if tp > 1:
+        if tp != world:
+            problems.append(
+                Problem(
+                    where="parallel.tensor_model_parallel_size",
+                    what=f"tensor parallel over {tp} of {world} processes is not there yet",
+                    fix=f"nproc_per_node: {tp}",
+                )
+            )
+        if wish in ("ddp", "fsdp"):
+            problems.append(
+                Problem(
+                    where="parallel.strategy",
+                    what=f"{wish} together with tensor parallel is not there yet",
+                    fix="leave strategy out",
+                )
+            )
+        return "tp"
+    if wish == "none" and world > 1:
+        problems.append(
+            Problem(
+                where="parallel.strategy",
+                what=f"strategy none means one process, but there are {world}",
+                fix="strategy: ddp",
+            )
+        )
+    return wish if wish != "auto" else "ddp" if world > 1 else "none"

@@ -1,0 +1,81 @@
+"""What cannot be done here: each rule looks at one thing, all are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from swift.core.errors import Problem, SwiftError
+from swift.core.machine import Machine
+from swift.model.facts import ModelFacts
+from swift.recipe import Recipe
+
+Rule = Callable[[Recipe, ModelFacts, Machine], Problem | None]
+_rules: list[Rule] = []
+
+
+def rule(check: Rule) -> Rule:
+    """Add a check of what cannot be done here; all are run, all problems are reported."""
+    _rules.append(check)
+    return check
+
+
+def broken(recipe: Recipe, facts: ModelFacts, here: Machine) -> list[Problem]:
+    """Return what all rules say."""
+    return [problem for check in _rules if (problem := check(recipe, facts, here))]
+
+
+@rule
+def _tp_divides_heads(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem | None:
+    """Tensor parallelism splits attention by key/value heads."""
+    tp = recipe.parallel.tensor_model_parallel_size
+    if facts.kv_heads % tp == 0:
+        return None
+    good = [d for d in range(1, facts.kv_heads + 1) if facts.kv_heads % d == 0]
+    return Problem(
+        where="parallel.tensor_model_parallel_size",
+        what=f"it is {tp}, but {facts.id} has {facts.kv_heads} key/value heads",
+        fix=f"one of {good}",
+    )
+
+
+@rule
+def _enough_gpus(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem | None:
+    """One process drives one GPU."""
+    wanted = recipe.parallel.nproc_per_node
+    if wanted == "auto" or not here.gpus or wanted <= here.gpus:
+        return None
+    return Problem(
+        where="parallel.nproc_per_node",
+        what=f"it is {wanted}, but this machine has {here.gpus} GPUs",
+        fix=f"at most {here.gpus}",
+    )
+
+
+@rule
+def _fits_context(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem | None:
+    """Positions beyond what the model was made for are noise to it."""
+    if not facts.context or recipe.data.max_length <= facts.context:
+        return None
+    if "max_length" not in recipe.data.model_fields_set:
+        return None  # the default is cut to the model's own length while encoding
+    return Problem(
+        where="data.max_length",
+        what=f"it is {recipe.data.max_length}, but {facts.id} reads at most {facts.context} tokens",
+        fix=f"max_length: {facts.context}",
+    )
+
+
+def of_data(recipe: Recipe) -> list[Problem]:
+    """Return what is wrong with the names of the recipe's data sets."""
+    from swift.dataset.sources import find
+
+    problems: list[Problem] = []
+    names = [d.name for d in recipe.dataset]
+    if isinstance(recipe.data.validation, str):
+        names.append(recipe.data.validation)
+    for name in names:
+        try:
+            find(name)
+        except SwiftError as error:
+            problems += error.problems
+    return problems

@@ -1,0 +1,138 @@
+"""Plan: the one value that a worker gets, and its file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from swift.core.errors import PlanError, Problem
+from swift.core.schema import Value
+from swift.model.facts import ModelFacts
+from swift.recipe import Recipe
+
+
+class Sizes(Value):
+    """How many Samples meet where."""
+
+    batch: int
+    """In one optimiser step, over all ranks."""
+
+    micro: int
+    """In one forward on one device."""
+
+    accumulation: int
+    """Forwards of one rank in a full step."""
+
+
+class Plan(Value):
+    """Everything a run needs to know, decided. Written to plan.json."""
+
+    recipe: Recipe
+    """What the user said."""
+
+    model: ModelFacts
+    """What is true of the model."""
+
+    reference: ModelFacts | None = None
+    """What is true of the reference model, where the method names one."""
+
+    device: str
+    """torch's kind of device: cpu, cuda."""
+
+    dtype: str
+    """What matrices are multiplied in."""
+
+    attention: str
+    """transformers' implementation of attention: sdpa, eager."""
+
+    strategy: str
+    """A member of `parallel/`: none, ddp, fsdp, tp."""
+
+    world: int
+    """Number of processes."""
+
+    sizes: Sizes
+    """How many Samples meet where."""
+
+    learning_rate: float
+    """The peak of the schedule."""
+
+    gradient_checkpointing: bool
+    """Whether activations are computed again in the backward pass."""
+
+    output_dir: str
+    """The run folder; "" until one is taken under runs/."""
+
+    notes: tuple[str, ...] = ()
+    """Decisions the user did not make, said aloud."""
+
+    @property
+    def digest(self) -> str:
+        """Return the fingerprint of what the plan means; where it runs from does not count."""
+        meaning = self.model_dump(mode="json", exclude={"output_dir", "notes"})
+        for key in ("output_dir", "engine", "serve"):  # where it goes, and what comes afterwards
+            meaning["recipe"].pop(key, None)
+        text = json.dumps(meaning, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def describe(self) -> str:
+        """Return the plan as a few lines for people."""
+        r, m, s = self.recipe, self.model, self.sizes
+        wide = f"{self.world} x {self.device}" if self.world > 1 else self.device
+        lines = {
+            "model": f"{m.id}  {m.architecture}, {m.parameters / 1e6:,.2f} M weights",
+            "data": ", ".join(d.name for d in r.dataset) + f"  (task {r.task})",
+            "method": f"{r.method.name}  {_options(r.method)}",
+            "tuner": f"{r.tuner.name}  {_options(r.tuner)}",
+            **({"quant": f"{r.quant.name}  {_options(r.quant)}"} if r.quant else {}),
+            "batch": f"{s.batch} samples a step = {self.data_world} x {s.micro} x {s.accumulation}"
+            " (ranks x micro-batch x accumulation)",
+            "rate": f"{self.learning_rate:g}, {r.train.schedule}, warmup {r.train.warmup:g}",
+            "compute": f"{self.dtype} on {wide}, {self.strategy}, {self.attention} attention",
+            "run folder": self.output_dir or "runs/… (the next free name)",
+        }
+        text = "\n".join(f"{k:>14}  {v}" for k, v in lines.items())
+        return text + "".join(f"\n{'note':>14}  {n}" for n in self.notes)
+
+    @property
+    def data_world(self) -> int:
+        """Ranks that read rows of their own."""
+        return 1 if self.strategy == "tp" else self.world
+
+
+def _options(component: Value) -> str:
+    said = component.model_dump(mode="json")
+    return ", ".join(f"{k} {v}" for k, v in said.items() if k != "name")
+
+
+def write_plan(plan: Plan, folder: Path) -> None:
+    """Write plan.json into a run folder."""
+    from swift.core.files import write_text
+
+    dump: dict[str, Any] = plan.model_dump(mode="json")
+    dump["digest"] = plan.digest
+    write_text(folder / "plan.json", json.dumps(dump, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_plan(folder: Path) -> Plan:
+    """Return the plan of a run folder.
+
+    Raises:
+        PlanError: plan.json is missing or was changed by hand.
+    """
+    path = folder / "plan.json"
+    try:
+        dump = json.loads(path.read_text(encoding="utf-8"))
+        digest = dump.pop("digest")
+        plan = Plan.model_validate(dump)
+    except (OSError, ValueError, KeyError) as error:
+        raise PlanError(
+            Problem(where=str(path), what=f"no readable plan: {error}", fix="give a run folder")
+        ) from error
+    if plan.digest != digest:
+        raise PlanError(
+            Problem(where=str(path), what="the plan was changed by hand", fix="start a new run")
+        )
+    return plan
