@@ -161,6 +161,18 @@ def test_a_pipes_lines_are_turns_of_one_conversation(
     assert capsys.readouterr().out == expected
 
 
+def test_bytes_that_are_no_text_are_refused_in_words(folder: Path) -> None:
+    for encoding in ("utf-8", "utf-8:surrogateescape"):  # as most terminals and as the C locale
+        done = subprocess.run(
+            [sys.executable, "-m", "swift", "chat", str(folder)],
+            input=b"\xff\xfe\n",
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+        )
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"not UTF-8" in done.stderr and b"Traceback" not in done.stderr
+
+
 def test_no_model_means_nano_and_that_is_said(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,7 +127,6 @@ def _converse(talk: Talk, name: str) -> None:
             stopped = True
             _note("Ctrl+C again, or Ctrl+D, to leave")
             continue
-        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         if text.startswith("/"):
             if not _command(talk, text):
                 return

@@ -78,7 +78,9 @@ def read(verb: str, words: Sequence[str], own: Sequence[str], alone: Sequence[st
         value, line = line.pick(name)
         mine[name] = value
         if value is True and name not in alone:
-            problems.append(Problem(where=f"--{name}", what="it has no value", fix=f"--{name} ..."))
+            problems.append(
+                Problem(where=f"--{name}", what="it has no value", fix=f"--{name} VALUE")
+            )
     model = _model(line.files, named, problems)
     engine = [f for f in line.flags if f[0].partition(".")[0] in ("engine", "model")]
     rest = [f for f in line.flags if f not in engine]

@@ -9,7 +9,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from swift.chat.message import Message
-from swift.core.errors import UserError
+from swift.core.errors import DataError, Problem, UserError
 from swift.core.files import write_text
 from swift.engine import Delta, Engine, Request, Sampling
 
@@ -54,7 +54,7 @@ class Talk:
         stays in the conversation.
 
         Raises:
-            UserError: The text by itself is too long, or the template refuses it.
+            UserError: The text by itself is too long or not UTF-8, or the template refuses it.
         """
         self.turns.append(Message(role="user", content=text))
         told: list[str] = []
@@ -136,8 +136,13 @@ class Talk:
         return cancel
 
     def _ids(self, text: str) -> list[int]:
-        speaker = self._engine.speaker
-        return speaker.text(text) if self.plain else speaker.chat(self._messages())
+        speaker, turns = self._engine.speaker, self._messages()
+        try:
+            "".join(turn.content for turn in turns).encode()
+        except UnicodeEncodeError as error:  # Python lets bytes through that are no letters
+            fix = "iconv -t UTF-8 from whatever it is in"
+            raise DataError(Problem(what="the text is not UTF-8", fix=fix)) from error
+        return speaker.text(text) if self.plain else speaker.chat(turns)
 
     def _room(self) -> int:
         """Return the tokens that are kept free for the answer: what is asked, or a quarter."""
