@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -334,6 +335,23 @@ def test_equal_rows_with_a_seed_may_differ_and_do_not_by_chance(
         run(work(folder, rows, tmp_path / name, sampling=sampling), opener)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert len({line["response"] for line in lines(tmp_path / "a")}) > 1
+
+
+def test_a_full_disk_is_said_and_the_work_goes_on_later(
+    folder: Path, opener: Callable[[], Engine], tmp_path: Path
+) -> None:
+    rows, out = chat_rows(tmp_path / "rows.jsonl", 12), tmp_path / "out.jsonl"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500, before[1]))
+    try:
+        with pytest.raises(MachineError, match="cannot write"):
+            run(work(folder, rows, out), opener)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert out.stat().st_size == 1_500
+    there = out.read_bytes().count(b"\n")
+    assert run(work(folder, rows, out), opener).before == there > 0
+    assert [line["index"] for line in lines(out)] == list(range(12))
 
 
 def test_a_folder_that_cannot_be_written_is_the_machines_matter(

@@ -7,8 +7,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from swift.core.errors import MachineError, PlanError, Problem
 from swift.core.files import cannot_write, write_text
@@ -19,7 +20,7 @@ ANEW = "give another --output, or --overwrite"
 class Lines:
     """An opened output file; see `opened`."""
 
-    def __init__(self, path: Path, file: BinaryIO, done: int) -> None:
+    def __init__(self, path: Path, file: FileIO, done: int) -> None:
         self._path, self._file = path, file
         self.done = done
         """Lines that were there when it was opened."""
@@ -30,10 +31,10 @@ class Lines:
         Raises:
             MachineError: The disk is full.
         """
-        data = json.dumps(line, ensure_ascii=False, default=str) + "\n"
+        data = (json.dumps(line, ensure_ascii=False, default=str) + "\n").encode("utf-8")
         try:
-            self._file.write(data.encode("utf-8"))
-            self._file.flush()
+            while data:
+                data = data[self._file.write(data) :]
         except OSError as error:
             raise cannot_write(self._path, error) from error
 
@@ -56,7 +57,7 @@ def opened(path: Path, made_by: Mapping[str, Any], *, overwrite: bool = False) -
     card = path.with_name(path.name + ".meta.json")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
+        file = path.open("a+b", buffering=0)  # a buffer would fail again when it is closed
     except OSError as error:
         raise cannot_write(path, error) from error
     with file:
@@ -84,7 +85,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _lock(file: BinaryIO, path: Path) -> None:
+def _lock(file: FileIO, path: Path) -> None:
     """Hold the file until it is closed."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
