@@ -32,8 +32,8 @@ import torch
 from swift.checkpoint import newest, read_card
 from swift.core.env import cache_home
 from swift.dataset.generated import samples
-from swift.dataset.generated.orders import score
 from swift.model.find import find_model
+from swift.score.exact_match import same_json
 
 KINDS = ("combo", "new", "pseudo")
 HELD_OUT_SEED = 7
@@ -89,7 +89,7 @@ def exact(
     rows = [row["messages"] for row in islice(samples("orders", kind, seed), count)]
     shown = [t for row in islice(samples("orders", "train", seed), shots) for t in row["messages"]]
     said = answers(model, tokenizer, [[*shown, row[0]] for row in rows])
-    good = [score(answer, row[1]["content"]) for answer, row in zip(said, rows, strict=True)]
+    good = [same_json(answer, row[1]["content"]) for answer, row in zip(said, rows, strict=True)]
     return sum(good) / len(good)
 
 

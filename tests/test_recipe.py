@@ -19,6 +19,7 @@ from swift.core.schema import Value
 from swift.method.dpo import Dpo
 from swift.recipe import Data, Dataset, Model, Recipe, Train, read
 from swift.recipe import spelling as spelling_module
+from swift.recipe.absent import wished
 from swift.recipe.recipe import REGISTRIES
 from swift.recipe.spelling import meaning
 from swift.tuner.full import Full
@@ -378,3 +379,20 @@ def test_whatever_is_said_the_answer_is_a_recipe_or_its_problems(said: dict[str,
         assert all(problem.where for problem in error.problems)
     else:
         assert Recipe.model_validate(recipe.full()) == recipe
+
+
+def test_what_nobody_names_is_read_beside_or_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a recipe of another method is none of this verb's business."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("model: ./mine\nmethod: sft\n")
+    said: list[str] = []
+    recipe = wished(None, [("dataset", "a.jsonl")], "sft", said.append)
+    assert (recipe.model.id, said) == ("./mine", ["no model given, so ./recipe.yaml is read"])
+    said.clear()
+    recipe = wished(None, [("dataset", "a.jsonl")], "dpo", said.append)
+    assert (recipe.model.id, said) == ("nano", ["no model given, so `nano` is used"])
+    said.clear()
+    wished(None, [("model", "x"), ("dataset", "a.jsonl")], "sft", said.append)
+    assert said == []

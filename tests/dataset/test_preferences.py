@@ -12,9 +12,10 @@ from swift.cli.main import main
 from swift.core.events import read_events
 from swift.dataset.formats import FORMATS, to_samples
 from swift.dataset.generated import samples
-from swift.dataset.generated.orders import KEYS, score
+from swift.dataset.generated.orders import KEYS
 from swift.dataset.sources import find, rows
 from swift.recipe import Recipe, read
+from swift.score.exact_match import same_json
 
 SPLITS = ("train", "validation")
 
@@ -41,7 +42,7 @@ def test_the_rejected_answer_is_json_with_one_mistake(split: str, seed: int) -> 
         right, wrong = json.loads(row["chosen"]), json.loads(row["rejected"])
         assert tuple(right) == KEYS
         assert all(str(value) in row["prompt"] for value in right.values())
-        assert not score(row["rejected"], row["chosen"])
+        assert not same_json(row["rejected"], row["chosen"])
         differing = [key for key in KEYS if wrong.get(key) != right[key]]
         swapped = len(differing) == 2 and sorted(right.values(), key=str) == sorted(
             wrong.values(), key=str

@@ -18,8 +18,9 @@ import pytest
 import swift
 from swift.dataset.generated import samples
 from swift.dataset.generated.held_out import POOLS, REDRAWN, WORDS
-from swift.dataset.generated.orders import KEYS, score
+from swift.dataset.generated.orders import KEYS
 from swift.dataset.generated.words import HAN
+from swift.score.exact_match import same_json
 
 NANO = Path(swift.__file__).parent / "model" / "nano"
 KINDS = ("combo", "new", "pseudo")
@@ -156,15 +157,15 @@ def test_an_order_can_be_answered_from_its_words_alone(kind: str) -> None:
     ],
 )
 def test_an_answer_is_right_or_wrong(answer: str, right: bool) -> None:
-    assert score(answer, '{"item": "lamp", "price": 3}') is right
+    assert same_json(answer, '{"item": "lamp", "price": 3}') is right
 
 
 @pytest.mark.parametrize("pair", [("1", "true"), ("0", "false"), ("[1]", "[1.0]"), ("0", "null")])
 def test_values_of_two_json_types_are_never_equal(pair: tuple[str, str]) -> None:
-    assert not score(*pair)
-    assert not score(*reversed(pair))
-    assert score(pair[0], pair[0])
-    assert score(pair[1], pair[1])
+    assert not same_json(*pair)
+    assert not same_json(*reversed(pair))
+    assert same_json(pair[0], pair[0])
+    assert same_json(pair[1], pair[1])
 
 
 @pytest.mark.slow

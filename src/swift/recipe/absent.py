@@ -23,7 +23,8 @@ def wished(
     """Return the recipe of `path` and flags; `say` is told what stands in for what is missing.
 
     Args:
-        path: A recipe. None: ./recipe.yaml, if model or data set are missing without it.
+        path: A recipe. None: ./recipe.yaml, if model or data set are missing without it and its
+            method is the verb's.
         overrides: Flags, as `read` takes them.
         verb: The command's verb, as `read` takes it.
         say: Gets one line, or none.
@@ -35,9 +36,11 @@ def wished(
     recipe = read(path, overrides, verb)
     silent = _silent(recipe, given)
     if silent and path is None and BESIDE.is_file():
-        recipe = read(BESIDE, overrides, verb)
-        say(f"no {' and no '.join(silent)} given, so ./{BESIDE} is read")
-        silent = _silent(recipe, given)
+        other = read(BESIDE)
+        if verb in (None, "train", other.method.name) or "method" not in other.model_fields_set:
+            say(f"no {' and no '.join(silent)} given, so ./{BESIDE} is read")
+            recipe = read(BESIDE, overrides, verb)
+            silent = _silent(recipe, given)
     if silent:
         used = {"model": recipe.model.id, "dataset": default_dataset(recipe.method)}
         say("; ".join(f"no {key} given, so `{used[key]}` is used" for key in silent))

@@ -24,7 +24,7 @@ from swift.core.errors import PlanError, Problem
 from swift.core.events import read_events
 from swift.core.files import cannot_write, locked, probe, write_text
 from swift.dataset.generated import samples
-from swift.dataset.generated.orders import TRAIN_ROWS, score
+from swift.dataset.generated.orders import TRAIN_ROWS
 from swift.model.facts import read_facts
 from swift.model.find import EMBEDDED, find_model
 from swift.recipe import read
@@ -33,6 +33,7 @@ from swift.run.export import merge
 from swift.run.folder import finished
 from swift.run.launch import launch
 from swift.run.server import ask, serving
+from swift.score.exact_match import same_json
 
 Found: TypeAlias = dict[str, Any]
 """What a stage found, as JSON has it. `where`: what it made."""
@@ -186,7 +187,7 @@ def _score(id: str, trip: Trip, show: Show) -> Found:
                 for row in rows
             ]
             said = engine.generate(asked)
-            good = [score(a.text, row[1]["content"]) for a, row in zip(said, rows, strict=True)]
+            good = [same_json(a.text, row[1]["content"]) for a, row in zip(said, rows, strict=True)]
             shares[kind] = sum(good) / len(good)
         show.progress(len(KINDS), len(KINDS))
     finally:
@@ -269,7 +270,7 @@ def _ask(url: str, model: str) -> Found:
         "text": question["content"],
         "answer": text,
         "truth": truth["content"],
-        "right": score(text, truth["content"]),
+        "right": same_json(text, truth["content"]),
         "milliseconds": 1000 * seconds,
         "url": f"{url}/v1/chat/completions",
     }

@@ -112,26 +112,3 @@ def _parts(made: str, language: str) -> list[str]:
         return [made]
     ends = range(len(made) + 1)
     return [made[i:j] for i in ends for j in ends[i + 2 :]]
-
-
-def score(answer: str, truth: str) -> bool:
-    """Return whether `answer` is JSON and equal to `truth`: keys in any order, types exactly.
-
-    3 is neither 3.0 nor true, and a key said twice is no answer.
-    """
-    try:
-        return _canonical(answer) == _canonical(truth)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _canonical(text: str) -> str:
-    """Return the one spelling of a JSON text; 3, 3.0, "3" and true are spelled differently."""
-    return json.dumps(json.loads(text, object_pairs_hook=_once), sort_keys=True)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is said twice")
-    return found
