@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,3 +166,27 @@ def test_what_is_not_there_yet_is_named_in_one_problem(
         assert main(words) == 2
         said = capsys.readouterr().err
         assert name in said and "later version" in said and "problems" not in said, said
+
+
+@pytest.mark.slow
+def test_rows_five_and_six_run_as_commands(home: Path) -> None:
+    """`python -m swift.serve` answers completions; torchrun trains what ./recipe.yaml names."""
+    command = [sys.executable, "-m", "swift.serve", "--model_type=qwen-7b"]
+    command += ["--serving_backend=torch", "--port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        line = next(text for text in server.stdout if text.startswith("ready: "))
+        url = f"{line.split()[1]}/completions"
+        body = json.dumps({"model": "qwen-7b", "prompt": "say red", "max_tokens": 4}).encode()
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            assert json.load(answer)["usage"]["completion_tokens"] <= 4
+        server.terminate()
+    assert server.returncode == 0
+    (home / "recipe.yaml").write_text("model: qwen-7b\ndataset: alpaca-gpt4\ntrain: {epochs: 1}\n")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    script = str(Path(__file__).parents[2] / "train.py")
+    flags = ["--parallel_strategy=ddp", "--batch_size=64", "--use_lora=False"]
+    done = subprocess.run([*torchrun, script, *flags], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list((home / "runs").glob("*/checkpoint-1/model.safetensors"))

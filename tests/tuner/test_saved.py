@@ -129,3 +129,26 @@ def test_a_tuner_that_fits_nothing_says_what_would(tuner: Tuner, says: str, tmp_
     base = tiny_model(tmp_path / "base")
     with pytest.raises(PlanError, match=says):
         trained(base, tuner)
+
+
+def test_names_that_are_fused_in_a_model_mean_the_layer_that_holds_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in Qwen-7B's first code: one c_attn for query, key and value."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path / "base"))
+    for layer in model.model.layers:
+        for name in ("q_proj", "k_proj", "v_proj"):
+            delattr(layer.self_attn, name)
+        layer.self_attn.c_attn = torch.nn.Linear(32, 96)
+    wrapped = Lora(rank=2, targets=("q_proj", "v_proj")).attach(model)
+    adapted = {n for n, p in wrapped.named_parameters() if p.requires_grad}
+    assert adapted and all("c_attn.lora_" in n for n in adapted)
+    assert "q_proj, v_proj are one layer here, `c_attn`" in capsys.readouterr().err
+
+
+def test_one_wrong_target_among_right_ones_is_told(tmp_path: Path) -> None:
+    """PEFT adapts the others in silence."""
+    with pytest.raises(PlanError, match="no layer is called `v_prj`"):
+        trained(tiny_model(tmp_path / "base"), Lora(targets=("q_proj", "v_prj")))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +15,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
+from swift.core.env import ranks
 from swift.core.errors import PlanError, Problem, nearest
 from swift.tuner._lora_fused import fuse
 from swift.tuner._quiet import quiet
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 def attach(model: nn.Module, options: Lora) -> nn.Module:
     """Wrap `model`; the added weights lie on the meta device until the placement fills them."""
-    targets = options.targets if isinstance(options.targets, str) else list(options.targets)
+    targets = _targets(model, options.targets)
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
@@ -38,22 +40,45 @@ def attach(model: nn.Module, options: Lora) -> nn.Module:
                 model, config, low_cpu_mem_usage=True, autocast_adapter_dtype=False
             )
     except ValueError as error:
-        raise _no_target(model, targets) from error
+        what = f"{targets} fits no layer: {error}"
+        raise PlanError(Problem(where="tuner.targets", what=what)) from error
     fuse(peft)
     return cast(nn.Module, peft)
 
 
-def _no_target(model: nn.Module, targets: str | list[str]) -> PlanError:
-    names = {n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-    wanted = [targets] if isinstance(targets, str) else targets
-    problems = [
-        Problem(
-            where="tuner.targets", what=f"no layer is called `{t}`", fix=nearest(t, sorted(names))
+def _targets(model: nn.Module, said: str | Sequence[str]) -> str | list[str]:
+    """Return the layers that are meant; each name must fit one, or one that it is part of."""
+    if said == "all-linear":
+        return "all-linear"
+    wanted = [said] if isinstance(said, str) else list(said)
+    layers = [n for n, m in model.named_modules() if n and not list(m.children())]
+    missing = [t for t in wanted if not any(n == t or n.endswith(f".{t}") for n in layers)]
+    fused = [t for t in missing if t in _FUSED[1] and any(n.endswith(_FUSED[0]) for n in layers)]
+    if fused:
+        missing = [t for t in missing if t not in fused]
+        wanted = [*(t for t in wanted if t not in fused), _FUSED[0].removeprefix(".")]
+        if ranks().rank == 0:
+            text = (
+                f"note: {', '.join(fused)} are one layer here, `{wanted[-1]}`, which is adapted\n"
+            )
+            sys.stderr.write(text)
+    if missing:
+        names = sorted({n.rsplit(".", 1)[-1] for n in layers if "proj" in n or "attn" in n}) or [
+            *{n.rsplit(".", 1)[-1] for n in layers}
+        ]
+        raise PlanError(
+            [
+                Problem(
+                    where="tuner.targets", what=f"no layer is called `{t}`", fix=nearest(t, names)
+                )
+                for t in missing
+            ]
         )
-        for t in wanted
-        if t not in names
-    ]
-    return PlanError(problems or [Problem(where="tuner.targets", what=f"{targets} fits no layer")])
+    return wanted
+
+
+_FUSED = (".c_attn", ("q_proj", "k_proj", "v_proj"))
+"""Qwen's first models, as their own code opens them, keep query, key and value in one layer."""
 
 
 def initial(name: str, like: Tensor, random: Generator) -> Tensor | None:
