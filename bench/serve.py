@@ -23,6 +23,10 @@ from pathlib import Path
 from typing import Any
 
 CLIENTS = (1, 8, 32)
+IMPORTS = (
+    "import torch, transformers.models.llama.modeling_llama, starlette.applications, uvicorn; "
+    "from transformers import AutoModelForCausalLM, AutoTokenizer"
+)
 GENERATE = """
 import json, sys, time, torch
 from transformers import AutoModelForCausalLM
@@ -69,6 +73,13 @@ def main() -> None:
         finally:
             server.terminate()
             other.terminate()
+    ready, imports = _ready(serve, env, asked.pairs)
+    of_pairs = sorted(a / b for a, b in zip(ready, imports, strict=True))
+    print(
+        f"ready after {statistics.median(ready):.2f} CPU s, its imports alone take "
+        f"{statistics.median(imports):.2f}  ratio {statistics.median(of_pairs):.2f} "
+        f"({of_pairs[0]:.2f} to {of_pairs[-1]:.2f})"
+    )
     for clients, pairs in ratios.items():
         ours, theirs = (statistics.median(p[i] for p in pairs) for i in (0, 1))
         of_pairs = sorted(a / b for a, b in pairs)
@@ -101,6 +112,23 @@ def _measure(
                 tokens = clients * asked.new
                 found.setdefault(clients, []).append((tokens / ours, tokens / theirs))
     return found
+
+
+def _ready(serve: list[str], env: dict[str, str], pairs: int) -> tuple[list[float], list[float]]:
+    """Return CPU seconds up to the line `ready`, and of a process that only imports."""
+    ready, imports = [], []
+    for number in range(pairs + 1):
+        with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, env=env) as server:
+            assert server.stdout is not None
+            next(text for text in server.stdout if text.startswith("ready: "))
+            spent = _cpu(server.pid)
+            server.terminate()
+        child = subprocess.Popen([sys.executable, "-c", IMPORTS], env=env)
+        _, _, usage = os.wait4(child.pid, 0)
+        if number:
+            ready.append(spent)
+            imports.append(usage.ru_utime + usage.ru_stime)
+    return ready, imports
 
 
 def _served(host: str, pid: int, prompts: list[list[int]], new: int) -> float:
