@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -46,18 +46,86 @@ def cache_home() -> Path:
     named = os.environ.get("SWIFT_CACHE")
     if named:
         return Path(named)
+    return _user_cache() / "swift"
+
+
+def _user_cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "swift"
+    return Path(base) if base else Path.home() / ".cache"
+
+
+HUBS = ("auto", "huggingface", "modelscope")
+"""What SWIFT_HUB may be besides a folder; auto: Hugging Face, its mirrors, then ModelScope."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hubs:
+    """How the hubs over the network are reached, and where what they gave is kept."""
+
+    chosen: str
+    """One of HUBS."""
+
+    huggingface: tuple[str, ...]
+    """Addresses of Hugging Face and its mirrors, in the order they are tried."""
+
+    modelscope: str
+    """Address of ModelScope."""
+
+    huggingface_cache: Path
+    modelscope_cache: Path
+    huggingface_token: str = field(default="", repr=False)
+    modelscope_token: str = field(default="", repr=False)
+    offline: bool = False
+    """Nothing is asked of the network."""
+
+
+def hubs() -> Hubs:
+    """Return what the environment says of hubs, under the names that their own clients read."""
+    said = os.environ.get
+    home = Path(said("HF_HOME") or _user_cache() / "huggingface").expanduser()
+    kept = said("HF_HUB_CACHE") or said("HUGGINGFACE_HUB_CACHE") or home / "hub"
+    chosen = said("SWIFT_HUB", "")
+    return Hubs(
+        chosen=chosen if chosen in HUBS else "auto",
+        huggingface=_addresses(said("HF_ENDPOINT", "")) or _HUGGINGFACE,
+        modelscope=next(iter(_addresses(said("MODELSCOPE_ENDPOINT", ""))), _MODELSCOPE),
+        huggingface_cache=Path(kept).expanduser(),
+        modelscope_cache=Path(
+            said("MODELSCOPE_CACHE") or Path.home() / ".cache" / "modelscope"
+        ).expanduser(),
+        huggingface_token=said("HF_TOKEN", "").strip() or _stored_token(home),
+        modelscope_token=said("MODELSCOPE_API_TOKEN", "").strip(),
+        offline=said("HF_HUB_OFFLINE", "").strip().upper() in ("1", "ON", "YES", "TRUE"),
+    )
+
+
+_HUGGINGFACE = ("https://huggingface.co", "https://hf-mirror.com")
+_MODELSCOPE = "https://modelscope.cn"
+
+
+def _addresses(said: str) -> tuple[str, ...]:
+    """Return the addresses of a list with commas; one without a scheme is https."""
+    words = (word.strip().rstrip("/") for word in said.split(","))
+    return tuple(word if "://" in word else f"https://{word}" for word in words if word)
+
+
+def _stored_token(home: Path) -> str:
+    """Return the token that `hf auth login` stored; "" without one."""
+    place = Path(os.environ.get("HF_TOKEN_PATH") or home / "token").expanduser()
+    try:
+        return place.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def hub_root() -> Path | None:
-    """Return the folder that SWIFT_HUB=file:///folder names as a hub; None where it is not set.
+    """Return the folder that SWIFT_HUB=file:///folder names as a hub; None where it names none.
 
     Raises:
         UserError: It is set to something else.
     """
     said = os.environ.get("SWIFT_HUB", "")
-    if not said:
+    if said in ("", *HUBS):
         return None
     url = urlsplit(said)
     path = Path(unquote(url.path))
@@ -65,8 +133,9 @@ def hub_root() -> Path | None:
         raise UserError(
             Problem(
                 where="SWIFT_HUB",
-                what=f"`{said}` is no folder; hubs over the network come with a later version",
-                fix="SWIFT_HUB=file:///folder, which holds models/ORG/NAME and datasets/ORG/NAME",
+                what=f"`{said}` is no folder and no hub",
+                fix="SWIFT_HUB=file:///folder, which holds models/ORG/NAME and datasets/ORG/NAME, "
+                f"or one of {', '.join(HUBS)}",
             )
         )
     return path
