@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import shutil
 from pathlib import Path
 
 from swift.core.env import hub_root
-from swift.core.errors import PlanError, Problem, nearest
+from swift.core.errors import PlanError, Problem
 from swift.hub.local import look_up, names, the_one
+from swift.model.names import Row, find, near
 from swift.model.quirks import opened
 
 EMBEDDED = "nano"
@@ -47,12 +47,10 @@ def find_model(id: str, cache: Path) -> Path:
         )
     if id.lower() == EMBEDDED:
         return _lay_out(Path(__file__).parent / EMBEDDED, cache)
-    catalogue = _catalogue()
-    meant = _meant(id, catalogue)
-    root = hub_root()
-    if root is not None and (found := _in_hub(root, id, meant)) is not None:
+    row, root = find(id), hub_root()
+    if root is not None and (found := _in_hub(root, id, row)) is not None:
         return opened(found, cache)
-    raise PlanError(_missing(id, folder, meant, root, list(catalogue)))
+    raise PlanError(_missing(id, folder, row, root))
 
 
 def _folder(id: str) -> Path | None:
@@ -72,32 +70,19 @@ def _newest(folder: Path) -> Path | None:
     return max(cards, key=lambda p: int(p.parent.name[11:])).parent if cards else None
 
 
-def _catalogue() -> dict[str, str]:
-    with (Path(__file__).parent / "catalog.csv").open(encoding="utf-8", newline="") as file:
-        return {row["name"]: row["id"] for row in csv.DictReader(file)}
+def _in_hub(root: Path, id: str, row: Row | None) -> Path | None:
+    """Return the hub's folder of a model; one of the catalogue is looked up by its full ids."""
+    for full in (*row.ids, id) if row else (id,):
+        held = [p for p in look_up(root, "models", full) if (p / "config.json").is_file()]
+        if (found := the_one("models", full, held)) is not None:
+            return found
+    return None
 
 
-def _meant(id: str, catalogue: dict[str, str]) -> str:
-    """Return the full id that a name of the catalogue stands for; "" where it is none."""
-    said = id.casefold()
-    for name, full in catalogue.items():
-        organisation = full.casefold().split("/")[0]
-        if said in (name, f"{organisation}/{name}", full.casefold()):
-            return full
-    return ""
-
-
-def _in_hub(root: Path, id: str, meant: str) -> Path | None:
-    """Return the hub's folder of a model; one of the catalogue is looked up by its full id."""
-    found = look_up(root, "models", meant or id)
-    return the_one("models", id, [p for p in found if (p / "config.json").is_file()])
-
-
-def _missing(
-    id: str, folder: Path | None, meant: str, root: Path | None, catalogue: list[str]
-) -> Problem:
+def _missing(id: str, folder: Path | None, row: Row | None, root: Path | None) -> Problem:
     """Say where a model was looked for, and how to come by it or which name is nearest."""
     looked = f"{folder} is a folder without config.json" if folder else "no such folder"
+    meant = row.ids[0] if row else ""
     hub = f"no {root}/models/{meant or id}" if root else "SWIFT_HUB names no hub"
     if meant:
         place = f"models/{meant}"
@@ -107,14 +92,14 @@ def _missing(
             "downloading comes with a later version",
             fix=f"give its folder, or set SWIFT_HUB=file:///folder, which holds {place}",
         )
-    known = [EMBEDDED, *catalogue]
-    near = nearest(id.lower(), known + (names(root, "models") if root else []))
-    if not near.startswith("write"):
-        near = nearest(id, known)
+    hint = near(id, [EMBEDDED, *(names(root, "models") if root else [])])
+    words = (
+        "write " + " or ".join(f"`{name}`" for name in hint) if hint else "run `swift list models`"
+    )
     return Problem(
         where="model",
         what=f"there is no model `{id}`: {looked}; {hub}; the embedded one is `{EMBEDDED}`",
-        fix=f"{near}, or give the folder of a model",
+        fix=f"{words}, or give the folder of a model",
     )
 
 
