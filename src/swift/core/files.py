@@ -146,12 +146,18 @@ def _new_mode() -> int:
 def _sync(path: Path) -> None:
     number = os.open(path, os.O_RDONLY)
     try:
+        sync_file(number)
+    finally:
+        os.close(number)
+
+
+def sync_file(number: int) -> None:
+    """Return once the open file (or folder) of that descriptor is on the disk."""
+    try:
         os.fsync(number)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems sync no folders
             raise
-    finally:
-        os.close(number)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from swift.core.errors import Problem, UserError
 from swift.hub.local import Kind
@@ -59,7 +59,7 @@ class File:
 
     check: Check
     digest: str
-    """In hex, as `check` says; also the name of the blob in a cache."""
+    """In hex, as `check` says; also the blob's name in a cache, and equal for equal bytes only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,9 @@ class Listing:
 
     hub: str
     """"huggingface" or "modelscope"."""
+
+    endpoint: str
+    """Its address, without a path."""
 
     commit: str
     """Sha of the commit; "" where the hub does not tell."""
@@ -83,22 +86,11 @@ class Listing:
     """What the hub's own host is sent, tokens included; another host never gets them."""
 
 
-class Hub(Protocol):
-    """A hub over the network."""
-
-    name: str
-    endpoint: str
-
-    def listing(self, ref: Ref) -> Listing:
-        """Return what a revision holds, or raise `swift.hub.http.Refused` or `Unreachable`."""
-        ...
-
-
 def safe(path: str) -> str:
     """Return a file's path within a repository.
 
     Raises:
-        UserError: It leads out of the folder (`../`, `/etc`, `C:\\`), or is none.
+        UserError: It leads out of the folder (`../`, `/etc`, a drive), or is none.
     """
     parts = path.split("/")
     bad = any(p in ("", ".", "..") for p in parts) or "\\" in path or "\0" in path
