@@ -7,15 +7,19 @@ plain rendering; where they stood gives the pieces. Nothing is known of any fami
 
 from __future__ import annotations
 
+import datetime
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from jinja2 import nodes
+from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
+
+from swift.core.errors import DataError, Problem
 
 if TYPE_CHECKING:
     from jinja2.parser import Parser
@@ -196,3 +200,37 @@ def holds_marks(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(holds_marks(v) or holds_marks(k) for k, v in value.items())
     return isinstance(value, Iterable) and any(map(holds_marks, value))
+
+
+def compiled(source: str, *, marking: bool) -> Any:
+    """Return a template in its sandbox, with what transformers gives it.
+
+    Raises:
+        DataError: It is not Jinja.
+    """
+    world = World(marking=marking)
+    world.filters["tojson"] = _tojson
+    world.globals["raise_exception"] = _raise
+    world.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    try:
+        return world.from_string(source)
+    except TemplateSyntaxError as error:
+        raise DataError(
+            Problem(where=f"chat template, line {error.lineno}", what=f"not Jinja: {error.message}")
+        ) from error
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def _raise(message: str) -> NoReturn:
+    raise TemplateError(message)

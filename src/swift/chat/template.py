@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 from bisect import bisect_right
@@ -10,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swift.chat._special import read_json, special_tokens
 from swift.chat.message import Message
+from swift.chat.wires import source as wire_source
+from swift.chat.wires import wire, wire_of
 from swift.core.errors import DataError, Problem
 
 if TYPE_CHECKING:
@@ -96,11 +97,15 @@ class Template:
 
     @cached_property
     def _plain(self) -> Any:
-        return _compiled(self.source, marking=False)
+        from swift.chat._traced import compiled
+
+        return compiled(self.source, marking=False)
 
     @cached_property
     def _marked(self) -> Any:
-        return _compiled(self.source, marking=True)
+        from swift.chat._traced import compiled
+
+        return compiled(self.source, marking=True)
 
     @cached_property
     def _header(self) -> str:
@@ -208,7 +213,7 @@ def load(folder: Path, file: Path | None = None) -> Template:
     """Return the chat template of a model folder, or of `file` with the folder's tokens.
 
     Looked for in chat_template.jinja, then tokenizer_config.json (of several the one named
-    "default"), then chat_template.json.
+    "default"), then chat_template.json, then among the wires by the model's type.
 
     Raises:
         DataError: There is none.
@@ -223,13 +228,32 @@ def load(folder: Path, file: Path | None = None) -> Template:
             source = next((t["template"] for t in source if t.get("name") == "default"), None)
         if source:
             return Template(source, tokens)
+    if found := wire_of(folder):
+        return Template(wire_source(found, folder), tokens)
     raise DataError(
         Problem(
             where="model.template",
             what=f"{folder} has no chat template",
-            fix="template: path of a Jinja file, or task: text",
+            fix="model.template: chatml, another wire, or path of a Jinja file; or task: text",
         )
     )
+
+
+def choose(folder: Path, named: str) -> Template:
+    """Return the template that `model.template` names: auto, the path of a file, or a wire.
+
+    Raises:
+        DataError: There is no such file and no such wire.
+    """
+    if named == "auto":
+        return load(folder)
+    path = Path(named).expanduser()
+    if path.is_file():
+        return load(folder, path)
+    if path.suffix or path.name != named:
+        what = f"there is no file {path}"
+        raise DataError(Problem(where="model.template", what=what, fix="template: auto"))
+    return Template(wire_source(wire(named), folder), special_tokens(folder))
 
 
 def _read(path: Path) -> str:
@@ -244,38 +268,3 @@ def _read(path: Path) -> str:
 def _turn_of(trace: Trace, begin: int) -> int:
     """Return the message whose turn holds a character, -1 where none does."""
     return next((n for n, first, end in trace.turns if first <= begin < end), -1)
-
-
-def _compiled(source: str, *, marking: bool) -> Any:
-    from jinja2 import TemplateSyntaxError
-
-    from swift.chat._traced import World
-
-    world = World(marking=marking)
-    world.filters["tojson"] = _tojson
-    world.globals["raise_exception"] = _raise
-    world.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
-    try:
-        return world.from_string(source)
-    except TemplateSyntaxError as error:
-        raise DataError(
-            Problem(where=f"chat template, line {error.lineno}", what=f"not Jinja: {error.message}")
-        ) from error
-
-
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
-
-
-def _raise(message: str) -> NoReturn:
-    from jinja2 import TemplateError
-
-    raise TemplateError(message)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swift.chat.template import Template
-from swift.chat.template import load as load_template
+from swift.chat.template import Template, choose
 from swift.chat.tokenize import Tokenizer
 from swift.checkpoint import read_card
 from swift.core.errors import DataError, PlanError, Problem
@@ -82,15 +81,7 @@ def prepare(plan: Plan, event: Event, given: Given = NOTHING) -> Prepared:
 def _template(plan: Plan, folder: Path) -> Template | None:
     if plan.recipe.task == "text":
         return None
-    named = plan.recipe.model.template
-    if named == "auto":
-        return load_template(folder)
-    path = Path(named).expanduser()
-    if not path.is_file():
-        raise DataError(
-            Problem(where="model.template", what=f"there is no file {path}", fix="template: auto")
-        )
-    return load_template(folder, path)
+    return choose(folder, plan.recipe.model.template)
 
 
 def _encoded(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from swift import __version__
+from swift.chat.template import choose
 from swift.checkpoint import CARD, Card, State, drop_old, write_state
 from swift.core.files import sync_tree, usual_modes, write_text
 from swift.parallel import Piece
@@ -83,12 +84,12 @@ def save(
 
 def _companions(plan: Plan, folder: Path) -> None:
     """Copy the base's tokenizer, and the template that was trained with: ours reads it first."""
-    base, template = plan.model.voice, plan.recipe.model.template
+    base, named = plan.model.voice, plan.recipe.model.template
     for name in COMPANIONS:
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
-    if template != "auto":
-        shutil.copyfile(Path(template).expanduser(), folder / "chat_template.jinja")
+    if plan.recipe.task != "text":
+        write_text(folder / "chat_template.jinja", choose(base, named).source)
 
 
 def _card(plan: Plan, step: int, facts: dict[str, Any]) -> Card:

@@ -1,0 +1,147 @@
+"""Claims about wires: every row is written as its model was trained to read it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from swift.chat.message import Message
+from swift.chat.template import Template, choose, load
+from swift.chat.wires import Wire, jinja, wire, wires
+from swift.core.errors import DataError
+from tests.chat.voices import tiny_tokenizer
+
+EXPECTED = Path(__file__).with_name("wires_expected.csv")
+"""The fixed conversation in every wire, checked by hand: text, first answer, last answer."""
+
+PUBLIC = {"chatml": "qwen2_5", "llama3": "llama3", "gemma": "gemma", "phi3": "phi3"}
+"""Wires whose family has published a Jinja template: its name among those that TRL holds."""
+
+TOKENS = {"bos_token": "<bos>", "eos_token": "<eos>"}
+
+
+def expected() -> dict[str, dict[str, str]]:
+    with EXPECTED.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {r["name"]: {k: v.replace("\\n", "\n") for k, v in r.items()} for r in rows}
+
+
+def conversation(row: Wire) -> list[Message]:
+    """Return S, a, b, c, d, as far as the wire holds it."""
+    texts = [("system", "S"), *zip(["user", "assistant"] * 2, "abcd", strict=True)]
+    messages = [Message(role=role, content=text) for role, text in texts]
+    begin = 1 if row.place == "none" else 0
+    return messages[begin : 3 if row.turns == "one" else 5]
+
+
+def plain(row: Wire, tokens: dict[str, str] | None = None) -> Template:
+    """Return a wire's template with what stands in ‹› left as it is, or put in by `tokens`."""
+    return Template(jinja(row, lambda mark: (tokens or {}).get(mark, f"‹{mark}›")), {})
+
+
+@pytest.mark.parametrize("name", list(wires()))
+def test_every_row_writes_what_a_hand_wrote(name: str) -> None:
+    row, hand = wires()[name], expected()[name]
+    spanned = plain(row).spans(conversation(row))
+    said = [spanned.text[begin:end] for begin, end in spanned.spans]
+    assert (spanned.text, said[0], said[-1]) == (hand["text"], hand["first"], hand["last"])
+    assert spanned.turns == tuple(
+        i for i, m in enumerate(conversation(row)) if m.role == "assistant"
+    )
+
+
+@pytest.mark.parametrize("name", list(wires()))
+def test_a_prompt_is_the_beginning_of_what_is_trained(name: str) -> None:
+    template, messages = plain(wires()[name]), conversation(wires()[name])
+    spanned = template.spans(messages)
+    prompt = template.render(messages[:-1], generation_prompt=True)
+    assert spanned.text[: spanned.spans[-1][0]] == prompt
+
+
+def test_no_hand_written_row_is_left_over() -> None:
+    assert expected().keys() == wires().keys()
+    assert len(wires()) >= 60
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_wire_equals_its_familys_public_template(name: str) -> None:
+    trl = pytest.importorskip("trl")
+    folder = Path(trl.__file__).parent / "chat_templates"
+    public = Template((folder / f"{PUBLIC[name]}.jinja").read_text(encoding="utf-8"), TOKENS)
+    messages = conversation(wires()[name])
+    for tail in (messages, messages[:-1]):
+        prompt = tail is not messages
+        ours = plain(wires()[name], {"bos": "<bos>"}).render(tail, generation_prompt=prompt)
+        theirs = public.render(tail, generation_prompt=prompt)
+        assert ours.replace("<|begin_of_text|>", "<bos>") == theirs.removesuffix("<eos>"), name
+
+
+def test_a_default_system_message_stands_where_none_is_given() -> None:
+    text = plain(wire("qwen")).render([Message(role="user", content="a")])
+    assert text.startswith("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n")
+    given = [Message(role="system", content="S"), Message(role="user", content="a")]
+    assert "helpful" not in plain(wire("qwen")).render(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "what"),
+    [
+        ("gemma", "system", "no place for a system message"),
+        ("chatml", "tool", "system, user and assistant only"),
+    ],
+)
+def test_what_a_wire_cannot_write_is_refused(name: str, role: str, what: str) -> None:
+    with pytest.raises(DataError, match=what):
+        plain(wire(name)).render([Message(role=role, content="x")])
+
+
+def test_a_wire_of_one_turn_refuses_a_second() -> None:
+    turns = [Message(role=r, content="x") for r in ("user", "assistant", "user")]
+    with pytest.raises(DataError, match="one question and its answer"):
+        plain(wire("paligemma")).render(turns)
+
+
+def test_a_name_that_is_none_gets_the_nearest_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        choose(tmp_path, "chatmll")
+    assert caught.value.problems[0].fix == "write `chatml`"
+
+
+def test_a_models_type_names_its_wire_and_its_vocabulary_tells_which(tmp_path: Path) -> None:
+    for special, name in (([], "chatglm2"), (["<|user|>", "<sop>"], "chatglm4")):
+        folder = tmp_path / name
+        speaking(folder, "chatglm", special)
+        text = plain(wire(name), {"bos": "<s>", "eos": "<e>"}).render(conversation(wire(name)))
+        assert load(folder).render(conversation(wire(name))) == text
+
+
+def test_role_tokens_are_written_by_their_number(tmp_path: Path) -> None:
+    folder = speaking(tmp_path / "baichuan", "baichuan", [f"<r{i}>" for i in range(200)])
+    template = load(folder)
+    from swift.chat.tokenize import Tokenizer
+
+    ids = Tokenizer.load(folder).encode(template.render([Message(role="user", content="")]))
+    assert ids == [195]
+
+
+def test_a_token_that_the_model_lacks_is_named(tmp_path: Path) -> None:
+    folder = speaking(tmp_path / "telechat", "telechat", [])
+    with pytest.raises(DataError, match="has no `user_token_id`"):
+        load(folder)
+
+
+def test_a_models_own_template_goes_before_its_wire(tmp_path: Path) -> None:
+    folder = speaking(tmp_path / "m", "qwen", ["<|im_start|>"])
+    (folder / "chat_template.jinja").write_text("mine")
+    assert load(folder).source == "mine"
+    assert "im_start" in choose(folder, "chatml").source
+
+
+def speaking(folder: Path, type_: str, special: list[str]) -> Path:
+    """Write a model folder of a type, with a byte-level tokenizer and some tokens in front."""
+    tiny_tokenizer(folder, special)
+    (folder / "config.json").write_text(json.dumps({"model_type": type_}))
+    return folder
