@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-FURTHEST = 2
-"""Edits (a letter more, less, other, or two exchanged) after which a name is near no more."""
+FURTHEST, FURTHEST_SHORT, SHORT = 3, 2, 8
+"""Edits (a letter more, less, other, or two swapped) after which a name is near no more: 3, and 2
+for words below 8 letters. Two mistakes at one place may count three: a letter between swapped ones.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +90,7 @@ def find(name: str) -> Row | None:
 
 
 def near(name: str, also: Iterable[str] = (), most: int = 3) -> tuple[str, ...]:
-    """Return the known names at the least distance from `name`, if that is `FURTHEST` or less.
+    """Return the known names at the least distance from `name`, if that is `FURTHEST` at most.
 
     Args:
         name: What was said; with an organisation it is compared with ids, else with bare names.
@@ -98,7 +100,7 @@ def near(name: str, also: Iterable[str] = (), most: int = 3) -> tuple[str, ...]:
     said = name.strip().casefold()
     known = {bare(id).casefold() if "/" not in said else id.casefold(): id for id in also}
     known |= {shown.casefold(): shown for shown in reversed(_shown("/" in said))}
-    best, found = FURTHEST, list[str]()
+    best, found = FURTHEST_SHORT if len(said) < SHORT else FURTHEST, list[str]()
     for key, shown in known.items():
         apart = _apart(said, key, best)
         if apart < best:
