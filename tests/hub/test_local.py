@@ -87,7 +87,7 @@ def test_the_hub_is_named_by_a_file_address(monkeypatch: pytest.MonkeyPatch, sai
     assert hub_root() == Path("/my hub")
 
 
-@pytest.mark.parametrize("said", ["modelscope", "https://hub.org/x", "file://dir/x", "/hub"])
+@pytest.mark.parametrize("said", ["modelscop", "https://hub.org/x", "file://dir/x", "/hub"])
 def test_any_other_address_says_what_to_write(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setenv("SWIFT_HUB", said)
     with pytest.raises(UserError, match=r"is no folder.*\n.*SWIFT_HUB=file:///folder"):

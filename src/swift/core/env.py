@@ -75,6 +75,9 @@ class Hubs:
     modelscope_cache: Path
     huggingface_token: str = field(default="", repr=False)
     modelscope_token: str = field(default="", repr=False)
+    strangers: tuple[str, ...] = ()
+    """Those of the addresses that the user did not name: they get no token."""
+
     offline: bool = False
     """Nothing is asked of the network."""
 
@@ -85,9 +88,11 @@ def hubs() -> Hubs:
     home = Path(said("HF_HOME") or _user_cache() / "huggingface").expanduser()
     kept = said("HF_HUB_CACHE") or said("HUGGINGFACE_HUB_CACHE") or home / "hub"
     chosen = said("SWIFT_HUB", "")
+    named = _addresses(said("HF_ENDPOINT", ""))
     return Hubs(
         chosen=chosen if chosen in HUBS else "auto",
-        huggingface=_addresses(said("HF_ENDPOINT", "")) or _HUGGINGFACE,
+        huggingface=named or (_HUGGINGFACE, _MIRROR),
+        strangers=() if named else (_MIRROR,),
         modelscope=next(iter(_addresses(said("MODELSCOPE_ENDPOINT", ""))), _MODELSCOPE),
         huggingface_cache=Path(kept).expanduser(),
         modelscope_cache=Path(
@@ -99,7 +104,7 @@ def hubs() -> Hubs:
     )
 
 
-_HUGGINGFACE = ("https://huggingface.co", "https://hf-mirror.com")
+_HUGGINGFACE, _MIRROR = "https://huggingface.co", "https://hf-mirror.com"
 _MODELSCOPE = "https://modelscope.cn"
 
 

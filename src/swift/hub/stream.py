@@ -38,7 +38,9 @@ def bring(
         Refused: The hub says no.
         Unreachable: It does not answer, or was told to stop.
     """
-    for _ in range(_WRONG):
+    for failures in range(_WRONG):
+        if failures:
+            tally.note(f"{file.path}: its bytes are not those that the hub names; fetched again")
         with _Sink(file, partial, tally) as sink:
             if sink.at < file.size:
                 web.patiently(lambda s=sink: _once(s, address, headers, web), tally.note)  # type: ignore[misc]
@@ -46,7 +48,6 @@ def bring(
                 return
         partial.unlink(missing_ok=True)
         tally.add(-file.size)
-        tally.note(f"{file.path}: its bytes are not those that the hub names; fetched again")
     what = f"{file.path} came with wrong bytes {_WRONG} times ({file.check} is not {file.digest})"
     fix = "try later or another hub: its copy, or a proxy's on the way, is corrupt"
     raise MachineError(Problem(where=address.split("?")[0], what=what, fix=fix))
