@@ -246,6 +246,16 @@ def test_the_default_mirror_gets_no_token(monkeypatch: pytest.MonkeyPatch) -> No
     assert (mirror.endpoint, mirror.token) == ("https://hf-mirror.com", "")
 
 
+def test_a_model_may_be_called_differently_on_each_hub(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = {"huggingface": Ref(id="meta/none"), "modelscope": TINY}
+    assert "ms" in str(fetch(refs, patience=QUICK))
+    assert cached(refs) == [fetch(refs, patience=QUICK)]
+    with pytest.raises(UserError, match="is not on huggingface"):
+        fetch({"modelscope": TINY}, hub="huggingface", patience=QUICK)
+
+
 def test_a_dead_hub_leaves_it_to_its_mirror_and_then_to_modelscope(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
@@ -31,8 +32,12 @@ _SPARE = 1 << 28
 """Bytes that a disk keeps free after a download."""
 
 
+_KNOCKS, _SILENCE = 2, 10.0
+"""How often and how many seconds a list is waited for where no answer comes: others are asked."""
+
+
 def fetch(
-    ref: Ref,
+    ref: Ref | Mapping[str, Ref],
     *,
     hub: str = "auto",
     patterns: Sequence[str] | None = None,
@@ -48,7 +53,7 @@ def fetch(
     fetched file is checked against the digest that the hub names.
 
     Args:
-        ref: What to fetch.
+        ref: What to fetch; as a map, what it is called on each hub that has it.
         hub: huggingface (its mirrors included), modelscope, or auto: what SWIFT_HUB says, else
             Hugging Face, then ModelScope.
         patterns: Which files, as in a shell (`*` matches `/` too); None: those of use, see
@@ -68,15 +73,21 @@ def fetch(
     if offline or hubs.offline:
         return _kept(ref, hub, hubs)
     web = way(patience)
-    problems: list[tuple[str, Exception]] = []
+    hurried = replace(web, patience=replace(web.patience, knocks=_KNOCKS, silence=_SILENCE))
+    problems: list[tuple[str, Ref, Exception]] = []
     for site in sites(hub, hubs):
-        host = urlsplit(site.endpoint).netloc
+        here = ref if isinstance(ref, Ref) else ref.get(site.name)
+        if here is None:
+            continue
         try:
-            listing = site.listing(ref, web)
-            return _fetch(ref, listing, hubs, patterns, to, deep, web, show or showing.get())
+            listing = site.listing(here, hurried)
+            return _fetch(here, listing, hubs, patterns, to, deep, web, show or showing.get())
         except (Refused, Unreachable) as error:
-            problems.append((host, error))
-    raise meaning(ref, problems)
+            problems.append((urlsplit(site.endpoint).netloc, here, error))
+    if not problems:
+        what = f"{_named(ref)} is not on {hub}"
+        raise UserError(Problem(where="hub", what=what, fix="hub: auto"))
+    raise meaning(problems)
 
 
 def sites(hub: str, hubs: Hubs) -> list[HuggingFace | ModelScope]:
@@ -99,17 +110,24 @@ def sites(hub: str, hubs: Hubs) -> list[HuggingFace | ModelScope]:
     return [last] if named == "modelscope" else [*first, last]
 
 
-def cached(ref: Ref, hub: str = "auto") -> list[Path]:
+def cached(ref: Ref | Mapping[str, Ref], hub: str = "auto") -> list[Path]:
     """Return the folders that the hubs' caches have for a revision, whole or not, best first."""
     hubs = hubs_of_environment()
     named = hubs.chosen if hub == "auto" else hub
     order = ("huggingface", "modelscope") if named == "auto" else (named,)
-    return [folder for name in order if (folder := held(ref, name, hubs)) is not None]
+    refs = dict.fromkeys(order, ref) if isinstance(ref, Ref) else ref
+    known = ((refs[name], name) for name in order if name in refs)
+    return [folder for here, name in known if (folder := held(here, name, hubs)) is not None]
 
 
-def _kept(ref: Ref, hub: str, hubs: Hubs) -> Path:
-    for folder in cached(ref, hub):
+def _named(ref: Ref | Mapping[str, Ref]) -> Ref:
+    return ref if isinstance(ref, Ref) else next(iter(ref.values()))
+
+
+def _kept(refs: Ref | Mapping[str, Ref], hub: str, hubs: Hubs) -> Path:
+    for folder in cached(refs, hub):
         return folder
+    ref = _named(refs)
     places = f"{hubs.huggingface_cache} and {hubs.modelscope_cache}"
     what = f"{ref} is not on this machine (looked into {places}), and HF_HUB_OFFLINE is set"
     fix = f"swift download {ref.id} where there is a network, or unset HF_HUB_OFFLINE"
@@ -138,6 +156,7 @@ def _fetch(
             source=urlsplit(listing.endpoint).netloc,
             total=need,
             files=len(missing),
+            into=str(shelf.snapshot),
         )
         tally = Tally(progress, show)
         try:

@@ -30,6 +30,9 @@ class Progress:
     files: int = 0
     """Number of files wanted."""
 
+    into: str = ""
+    """Folder that they go to."""
+
     note: str = ""
     """Something worth a line: a wait, a corrupt file. "" for mere bytes."""
 

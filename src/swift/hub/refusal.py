@@ -9,13 +9,13 @@ from swift.hub.ref import Ref
 from swift.hub.web import Refused
 
 
-def meaning(ref: Ref, answers: Sequence[tuple[str, Exception]]) -> SwiftError:
-    """Return the error that says what each host answered.
+def meaning(answers: Sequence[tuple[str, Ref, Exception]]) -> SwiftError:
+    """Return the error that says what each host answered when it was asked for something.
 
     It is the user's where any hub answered, else the machine's.
     """
-    problems = [_problem(ref, host, error) for host, error in answers]
-    if any(isinstance(error, Refused) for _, error in answers):
+    problems = [_problem(ref, host, error) for host, ref, error in answers]
+    if any(isinstance(error, Refused) for _, _, error in answers):
         return UserError(problems)
     return MachineError(problems)
 

@@ -50,6 +50,10 @@ class Cut(Exception):  # noqa: N818
         super().__init__(why)
 
 
+class Silent(Cut):
+    """There was no answer at all."""
+
+
 class Gained(Cut):
     """This try failed too, but brought bytes: the count of failures begins anew."""
 
@@ -64,6 +68,9 @@ class Patience:
 
     tries: int = 6
     """Failures in a row, none of which brought anything, before giving up."""
+
+    knocks: int = 6
+    """Times in a row that no answer at all may come."""
 
     first: float = 0.5
     """Seconds before the second try; doubled for each further one, with up to a half more."""
@@ -99,7 +106,8 @@ class Web:
         Raises:
             Refused: 4xx but 408, 416, 429.
             Beyond: 416.
-            Cut: No answer, 408, 429 or 5xx.
+            Silent: No answer.
+            Cut: 408, 429 or 5xx.
         """
         asked = {"User-Agent": f"swift/{__version__}", "Accept-Encoding": "identity", **headers}
         if start:
@@ -110,7 +118,7 @@ class Web:
             with error:
                 raise _meaning(error, url) from error
         except (URLError, HTTPException, OSError, ValueError) as error:
-            raise Cut(_why(error, url)) from error
+            raise Silent(_why(error, url)) from error
         return found  # type: ignore[no-any-return]
 
     def json(self, url: str, headers: Mapping[str, str]) -> tuple[Any, HTTPMessage]:
@@ -133,20 +141,20 @@ class Web:
         return self.patiently(once)
 
     def patiently(self, once: Callable[[], T], tell: Callable[[str], None] | None = None) -> T:
-        """Return what `once` returns, tried again after each Cut; it may raise `Gained` to go on.
+        """Return what `once` returns, tried again after each Cut.
 
         Raises:
             Unreachable: Every try failed.
         """
-        failures = 0
+        failures = knocks = 0
         while True:
             try:
                 return once()
-            except Gained as cut:
-                failures, why, asked = 1, str(cut), cut.wait
             except Cut as cut:
-                failures, why, asked = failures + 1, str(cut), cut.wait
-            if failures >= self.patience.tries:
+                failures = 1 if isinstance(cut, Gained) else failures + 1
+                knocks = knocks + 1 if isinstance(cut, Silent) else 0
+                why, asked = str(cut), cut.wait
+            if failures >= self.patience.tries or knocks >= self.patience.knocks:
                 raise Unreachable(why)
             if asked > self.patience.obey:
                 raise Unreachable(f"{why}, and wants {asked:.0f} s of patience")
