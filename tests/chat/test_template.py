@@ -250,3 +250,16 @@ def test_neither_torch_nor_transformers_is_loaded() -> None:
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_arguments_as_text_are_an_object_to_templates_and_stay_that_text() -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
+    turns = [Message(role="assistant", more={"tool_calls": [call]})]
+    arguments = "messages[0].tool_calls[0].function.arguments"
+    for source, text in (
+        (f"{{{{ {arguments} | tojson }}}}", '{"x":1}'),
+        (f"{{{{ 'a' + {arguments} + 'b' }}}}", 'a{"x":1}b'),
+        (f"{{% for k, v in {arguments} | items %}}{{{{ k }}}}={{{{ v }}}}{{% endfor %}}", "x=1"),
+        (f"{{{{ {arguments} is string }}}}", "False"),
+    ):
+        assert Template(source, {}).render(turns) == text

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 REASONING = ("reasoning_content", "thinking", "reasoning")
 """What data sets call the words before an answer, the standard name first."""
+
+
+class Arguments(dict[str, Any]):
+    """Arguments of a call that came as text: an object that is written as it came."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(json.loads(text))
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __add__(self, other: str) -> str:
+        return self.text + other
+
+    def __radd__(self, other: str) -> str:
+        return other + self.text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +45,16 @@ class Message:
         """Return the mapping that Jinja templates expect.
 
         Reasoning goes by three names; templates read `reasoning_content`, gpt-oss `thinking`.
+        Arguments of calls that come as JSON text, OpenAI's way, are objects to templates that
+        want these, and stay the text they were to those that write it.
         """
         reasoning = next((self.more[n] for n in REASONING if self.more.get(n) is not None), None)
-        named = {} if reasoning is None else dict.fromkeys(REASONING[:2], reasoning)
+        named: dict[str, Any] = {}
+        if reasoning is not None:
+            named = dict.fromkeys(REASONING[:2], reasoning)
+        calls = self.more.get("tool_calls")
+        if isinstance(calls, Sequence) and not isinstance(calls, str):
+            named = {**named, "tool_calls": [_with_object(call) for call in calls]}
         return {"role": self.role, "content": self.content, **self.more, **named}
 
 
@@ -48,3 +73,15 @@ class Sample:
 
     origin: str = ""
     """Where it came from: "mine.jsonl:17"."""
+
+
+def _with_object(call: Any) -> Any:
+    """Return a call whose arguments are an object where they are the text of one."""
+    said = call.get("function") if isinstance(call, Mapping) else None
+    text = said.get("arguments") if isinstance(said, Mapping) else None
+    if said is None or not isinstance(text, str):
+        return call
+    try:
+        return {**call, "function": {**said, "arguments": Arguments(text)}}
+    except (ValueError, TypeError, RecursionError):
+        return call

@@ -12,6 +12,7 @@ from swift.chat.message import Message
 from swift.chat.template import Template
 from swift.chat.template import load as load_template
 from swift.chat.tokenize import Tokenizer
+from swift.chat.tools import Style, style_of
 from swift.core.errors import DataError
 
 
@@ -66,9 +67,25 @@ class Speaker:
         return self.tokenizer.encode(prompt)
 
     def say(self, ids: Sequence[int]) -> str:
-        """Return the text of an answer, without special tokens."""
-        text: str = self.tokenizer.backend.decode(list(ids), skip_special_tokens=True)
+        """Return the text of an answer, without special tokens but those that spell calls."""
+        if self._hidden is not None:
+            ids = [id for id in ids if id not in self._hidden]
+        backend = self.tokenizer.backend
+        text: str = backend.decode(list(ids), skip_special_tokens=self._hidden is None)
         return text
+
+    @cached_property
+    def calls(self) -> Style | None:
+        """How the model spells calls of tools; None where its template does not tell."""
+        return style_of(self.template.source) if self.template else None
+
+    @cached_property
+    def _hidden(self) -> frozenset[int] | None:
+        """Special tokens that are no text; None: all of them."""
+        added = self.tokenizer.backend.get_added_tokens_decoder()
+        special = {id: token.content for id, token in added.items() if token.special}
+        shown = self.calls.marks(special.values()) if self.calls else []
+        return frozenset(id for id, text in special.items() if text not in shown) if shown else None
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:

@@ -16,7 +16,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from swift.chat._calls import Call, calls_of
+from swift.chat._calls import Call as Call
+from swift.chat._calls import calls_of
 
 _TABLE = Path(__file__).with_suffix(".csv")
 

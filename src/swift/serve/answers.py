@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from swift import __version__
 from swift.engine import Delta, TokenLogprob
+from swift.serve.calls import Calls
 from swift.serve.tokens import Tokens
 
 FINGERPRINT = f"swift-{__version__}"
@@ -28,6 +29,12 @@ class Shape:
     chat: bool
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
+
+    calls: Callable[[], Calls] | None = None
+    """Makes the reader of an answer's calls; None: answers are text, whatever they hold."""
+
+    _reading: dict[int, Calls] = field(default_factory=dict)
+    """Readers of the choices under way."""
 
     def whole(self, choices: Sequence[Delta], heads: Sequence[str], usage: Any) -> bytes:
         """Return the body that holds all choices; `heads` is what stands before each (echo)."""
@@ -53,11 +60,14 @@ class Shape:
         """
         out = b""
         logprobs = self._logprobs(delta.logprobs, offset)
-        if delta.text or delta.logprobs:
-            said = {"delta": {"content": delta.text}} if self.chat else {"text": delta.text}
+        text, calls, finish = self._read(index, delta.text, delta.finish)
+        if text or delta.logprobs:
+            said = {"delta": {"content": text}} if self.chat else {"text": text}
             out = self._chunk(index, said | ({"logprobs": logprobs} if logprobs else {}))
-        if delta.finish is not None:
-            out += self._chunk(index, {"delta": {}} if self.chat else {"text": ""}, delta.finish)
+        if calls:
+            out += self._chunk(index, {"delta": {"tool_calls": calls}})
+        if finish is not None:
+            out += self._chunk(index, {"delta": {}} if self.chat else {"text": ""}, finish)
         return out
 
     def usage(self, usage: Any) -> bytes:
@@ -75,11 +85,26 @@ class Shape:
         }
 
     def _choice(self, index: int, text: str, delta: Delta) -> dict[str, Any]:
+        text, calls, finish = self._read(index, text, delta.finish)
         said: dict[str, Any] = {"text": text}
         if self.chat:
-            said = {"message": {"role": "assistant", "content": text, "refusal": None}}
+            message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+            if calls:  # their places are told in streams only
+                plain = [{k: v for k, v in call.items() if k != "index"} for call in calls]
+                message |= {"content": text or None, "tool_calls": plain}
+            said = {"message": message}
         logprobs = self._logprobs(delta.logprobs, 0)
-        return {"index": index, **said, "logprobs": logprobs, "finish_reason": delta.finish}
+        return {"index": index, **said, "logprobs": logprobs, "finish_reason": finish}
+
+    def _read(
+        self, index: int, text: str, finish: str | None
+    ) -> tuple[str, list[dict[str, Any]], str | None]:
+        """Return what a choice says anew: text, calls, and why it ends."""
+        if self.calls is None:
+            return text, [], finish
+        reading = self._reading.get(index) or self._reading.setdefault(index, self.calls())
+        said, calls = reading.read(text, last=finish is not None)
+        return said, calls, reading.finish(finish)
 
     def _chunk(self, index: int, said: dict[str, Any], finish: str | None = None) -> bytes:
         choice = {"index": index, **said, "finish_reason": finish}

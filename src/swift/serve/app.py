@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from starlette.datastructures import Headers
@@ -19,6 +20,7 @@ from swift.engine import Request as Wanted
 from swift.recipe.sections import Serve
 from swift.serve.answers import Shape, dump, usage
 from swift.serve.asking import Asking
+from swift.serve.calls import Calls
 from swift.serve.defaults import sampling_defaults
 from swift.serve.door import OPEN, Door
 from swift.serve.refusal import Refusal
@@ -112,7 +114,7 @@ class App:
             )
         except DataError as error:
             raise Refusal(400, error.problems[0].what, param="messages") from error
-        return await self._generate(request, body, ids, [""], "messages")
+        return await self._generate(request, body, ids, [""], "messages", self._calls(tools))
 
     async def _models(self, request: Request) -> Response:
         return _json({"object": "list", "data": [self._card()]})
@@ -137,6 +139,7 @@ class App:
         prompts: Sequence[Sequence[int]],
         heads: Sequence[str],
         param: str,
+        calls: Callable[[], Calls] | None = None,
     ) -> ASGIApp | None:
         """Answer each prompt `n` times; None where the client has left."""
         n = body.n or 1
@@ -144,7 +147,8 @@ class App:
         self._admit(len(wanted))
         asking = Asking(self.engine, wanted, request.receive)
         asking.submit(param)
-        shape = Shape(model=self.name, tokens=self._tokens, chat=isinstance(body, ChatBody))
+        chat = isinstance(body, ChatBody)
+        shape = Shape(model=self.name, tokens=self._tokens, chat=chat, calls=calls)
         heads = [head for head in heads for _ in range(n)]
         size = sum(map(len, prompts))
         if body.stream:
@@ -155,6 +159,11 @@ class App:
             return None
         made = sum(len(answer.ids) for answer in answers)
         return Response(shape.whole(answers, heads, usage(size, made)), media_type=_JSON)
+
+    def _calls(self, tools: Sequence[Mapping[str, Any]]) -> Callable[[], Calls] | None:
+        """Return what makes readers of calls, where tools are offered and the model has a way."""
+        style = self.engine.speaker.calls
+        return partial(Calls, style, tools) if style and tools else None
 
     def _wanted(self, body: Body, prompts: Sequence[Sequence[int]], n: int) -> list[Wanted]:
         """Return what the engine is asked for; answer i of a prompt has the seed `seed` + i."""
