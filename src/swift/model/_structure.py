@@ -20,7 +20,7 @@ def sides(module: nn.Module) -> tuple[int, int]:
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
     if type(module).__name__ == "Conv1D":  # transformers' own: a transposed Linear
-        rows, columns = module.weight.shape  # type: ignore[union-attr, misc]
+        rows, columns = module.weight.shape  # type: ignore[misc]
         return int(rows), int(columns)
     return 0, 0
 
@@ -45,7 +45,7 @@ def is_stack(module: nn.Module) -> bool:
 
 
 def attends(module: nn.Module) -> bool:
-    """Return whether a module mixes positions: it counts heads or keeps a state, and is no block."""
+    """Return whether a module mixes positions: it counts heads or keeps a state."""
     kind = type(module).__name__
     signs = any(hasattr(module, name) for name in (*_HEADS, *_STATE))
     if not signs and "Attention" not in kind and "Attn" not in kind:
@@ -63,7 +63,7 @@ def _is_block(module: nn.Module) -> bool:
 
 
 def pairs(layers: Mapping[str, nn.Module]) -> Iterator[str]:
-    """Yield the names of matrices that lead somewhere from where another leads back, and of experts.
+    """Yield the names of matrices that lead to where another leads back from, and of experts.
 
     One that opens may be two in one (gate and value).
     """
