@@ -51,6 +51,9 @@ class Card(Value):
     base: str
     """The base model's folder."""
 
+    revision: str = ""
+    """The commit of that folder, where it is a hub's; "" where it is not."""
+
     method: str
     """What was minimised."""
 

@@ -26,6 +26,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SWIFT_HUB", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
 
 
 def place(folder: Path) -> Path:
@@ -72,16 +74,13 @@ def test_a_name_of_two_organisations_asks_which(hub: Path, tmp_path: Path) -> No
     assert find_model("other/twin", tmp_path / "cache") == hub / "Other" / "Twin"
 
 
-def test_a_known_name_without_a_hub_says_what_is_not_there_yet(
-    no_hub: None, tmp_path: Path
-) -> None:
+def test_a_known_name_offline_says_where_it_was_looked_for(no_hub: None, tmp_path: Path) -> None:
     with pytest.raises(PlanError) as caught:
         find_model("qwen-7b-chat", tmp_path / "cache")
     (problem,) = caught.value.problems
-    assert "Qwen/Qwen-7B-Chat, which is not on this machine" in problem.what
-    assert "no such folder; SWIFT_HUB names no hub" in problem.what
-    assert "downloading comes with a later version" in problem.what
-    assert problem.fix.endswith("SWIFT_HUB=file:///folder, which holds models/Qwen/Qwen-7B-Chat")
+    assert "`qwen-7b-chat` is Qwen/Qwen-7B-Chat, which is not in" in problem.what
+    assert "HF_HUB_OFFLINE is set" in problem.what
+    assert problem.fix.startswith("swift download Qwen/Qwen-7B-Chat where there is a network")
 
 
 def test_a_known_name_that_the_hub_lacks_says_where_it_would_stand(

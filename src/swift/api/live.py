@@ -117,7 +117,7 @@ def _tuner(model: nn.Module) -> list[tuple[str, Any]]:
 def _folder(name: str) -> Path | None:
     """Return the folder that a model's name leads to, None where it leads nowhere."""
     try:
-        return find_model(name, cache_home()) if name else None
+        return find_model(name, cache_home(), local=True) if name else None
     except SwiftError:
         return None
 

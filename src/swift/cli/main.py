@@ -21,6 +21,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "eval": ("Use", "swift.cli.eval:main", "Say how often a model or a run is right"),
     "merge": ("Use", "swift.cli.merge:main", "Make one model of an adapter and its base"),
     "serve": ("Use", "swift.cli.serve:main", "Serve a model or a run with OpenAI's API"),
+    "download": ("Look", "swift.cli.download:main", "Fetch models and data sets, and check them"),
     "runs": ("Look", "swift.cli.runs:main", "List the runs under runs/: state, step, loss, age"),
     "env": ("Look", "swift.cli.env:main", "Show versions, devices, memory and disk"),
 }
@@ -52,6 +53,7 @@ def main(words: list[str] | None = None) -> int:
 def _carry_out(verb: str, words: list[str]) -> int:
     try:
         act = _load(VERBS[verb][1])
+        _show_downloads()
         return act(verb, words)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -61,6 +63,14 @@ def _carry_out(verb: str, words: list[str]) -> int:
         return 0
     except Exception as error:
         return _failed(error)
+
+
+def _show_downloads() -> None:
+    """Let whatever a verb fetches be seen."""
+    from swift.cli.fetched import Downloads
+    from swift.hub.progress import showing
+
+    showing.set(Downloads())
 
 
 def _load(place: str) -> Callable[[str, list[str]], int]:
@@ -110,7 +120,7 @@ def _help() -> str:
     lines = ["usage: swift VERB [recipe.yaml] [--key value ...]", ""]
     for group in dict.fromkeys(row[0] for row in VERBS.values()):
         lines.append(f"{group}:")
-        lines += [f"  {v:<8} {row[2]}" for v, row in VERBS.items() if row[0] == group]
+        lines += [f"  {v:<9} {row[2]}" for v, row in VERBS.items() if row[0] == group]
         lines.append("")
     lines += [
         "swift VERB --help lists the options of a verb; swift --version tells the version.",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swift.core.env import hub_root
-from swift.core.errors import nearest
+from swift.core.errors import MachineError, UserError, nearest
+from swift.hub.fetch import cached, fetch
 from swift.hub.local import look_up, names, the_one
+from swift.hub.ref import Ref
 
 _CARDS = frozenset({"configuration.json", "dataset_info.json", "dataset_infos.json", "state.json"})
 """Files that hubs put beside the rows."""
@@ -46,12 +48,53 @@ def stands_for(name: str, suffixes: Collection[str]) -> Named:
         return Named(generator=source.removeprefix("generated:"))
     ids = source.removeprefix("hub:").split("|") if source else [name]
     root = hub_root()
+    if root is None:
+        return _on_hubs(name, suffixes) or _missing(name, ids if source else [], root, [*catalogue])
     for id in ids:
-        found = look_up(root, "datasets", id) if root else ()
+        found = look_up(root, "datasets", id)
         held = {folder: files for folder in found if (files := _rows_in(folder, suffixes))}
         if (folder := the_one("datasets", name, list(held))) is not None:
             return Named(files=held[folder])
     return _missing(name, ids if source else [], root, list(catalogue))
+
+
+def refs_of(name: str, revision: str = "") -> Mapping[str, Ref]:
+    """Return what a data set is called on each hub; nothing where it is no name of a hub."""
+    source = _meant(name, _catalogue())
+    if source:
+        ids = source.removeprefix("hub:").split("|") if source.startswith("hub:") else []
+    else:
+        ids = [name] if name.count("/") == 1 and not Path(name).parent.is_dir() else []
+    try:
+        refs = [Ref(kind="datasets", id=id) for id in ids]
+    except UserError:
+        return {}
+    refs = [replace(ref, revision=revision) for ref in refs]
+    return {"huggingface": refs[-1], "modelscope": refs[0]} if refs else {}
+
+
+def _on_hubs(name: str, suffixes: Collection[str]) -> Named | None:
+    """Return the rows that a hub has, fetched where they are missing; None: no hub's name.
+
+    A list of files is asked for each time, since a cache may hold a part of a data set; where no
+    hub can be reached, what the cache holds must do.
+    """
+    refs = refs_of(name)
+    if not refs:
+        return None
+    try:
+        folder = fetch(refs)
+    except MachineError:
+        for kept in cached(refs):
+            if files := _rows_in(kept, suffixes):
+                return Named(files=files)
+        raise
+    except UserError as error:
+        said = "; ".join(problem.what for problem in error.problems)
+        return Named(missed=said, fix=error.problems[0].fix)
+    if files := _rows_in(folder, suffixes):
+        return Named(files=files)
+    return Named(missed=f"{folder} has no rows at its top or in data/", fix="give a folder of it")
 
 
 def _catalogue() -> dict[str, str]:
@@ -87,12 +130,12 @@ def _rows_in(folder: Path, suffixes: Collection[str]) -> tuple[Path, ...]:
 
 
 def _missing(name: str, ids: list[str], root: Path | None, catalogue: list[str]) -> Named:
-    hub = f"{root}/datasets has no {' or '.join(ids or [name])}" if root else "SWIFT_HUB is not set"
+    hub = f"{root}/datasets has no {' or '.join(ids or [name])}" if root else "it is no ORG/NAME"
     if ids:
         return Named(
-            missed=f"it is {ids[0]}, but {hub}, and downloading comes with a later version",
-            fix=f"put its rows into ./data/{name}.jsonl, or set "
-            f"SWIFT_HUB=file:///folder, which holds datasets/{ids[0]}",
+            missed=f"it is {ids[0]}, but {hub}, and nothing is fetched",
+            fix=f"put its rows into ./data/{name}.jsonl, or unset SWIFT_HUB to fetch it, or let it "
+            f"hold datasets/{ids[0]}",
         )
     near = nearest(name, catalogue + (names(root, "datasets") if root else []))
     if not near.startswith("write"):

@@ -73,7 +73,10 @@ def fetch(
     if offline or hubs.offline:
         return _kept(ref, hub, hubs)
     web = way(patience)
-    hurried = replace(web, patience=replace(web.patience, knocks=_KNOCKS, silence=_SILENCE))
+    hurried = replace(
+        web,
+        patience=replace(web.patience, knocks=_KNOCKS, silence=min(web.patience.silence, _SILENCE)),
+    )
     problems: list[tuple[str, Ref, Exception]] = []
     for site in sites(hub, hubs):
         here = ref if isinstance(ref, Ref) else ref.get(site.name)
@@ -130,7 +133,8 @@ def _kept(refs: Ref | Mapping[str, Ref], hub: str, hubs: Hubs) -> Path:
     ref = _named(refs)
     places = f"{hubs.huggingface_cache} and {hubs.modelscope_cache}"
     what = f"{ref} is not on this machine (looked into {places}), and HF_HUB_OFFLINE is set"
-    fix = f"swift download {ref.id} where there is a network, or unset HF_HUB_OFFLINE"
+    flag = " --dataset" if ref.kind == "datasets" else ""
+    fix = f"swift download{flag} {ref.id} where there is a network, or unset HF_HUB_OFFLINE"
     raise UserError(Problem(where=ref.kind[:-1], what=what, fix=fix))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from swift.core.env import hub_root
 from swift.core.errors import PlanError, Problem
 from swift.hub.local import look_up, names, the_one
+from swift.model.hubs import on_hubs
 from swift.model.names import Row, find, near
 from swift.model.quirks import opened
 
@@ -17,7 +18,9 @@ EMBEDDED = "nano"
 """The tiny model inside the package."""
 
 
-def find_model(id: str, cache: Path) -> Path:
+def find_model(
+    id: str, cache: Path, *, hub: str = "auto", revision: str = "", local: bool = False
+) -> Path:
     """Return the folder of the model called `id`, in a layout that transformers opens.
 
     Args:
@@ -27,10 +30,14 @@ def find_model(id: str, cache: Path) -> Path:
         cache: Where the embedded model is laid, so that a checkpoint's base is a plain folder that
             transformers opens, not a path inside the installed package; and where models of older
             layouts are rewritten.
+        hub: Where to fetch it from if it is not here: auto, huggingface or modelscope.
+        revision: Branch, tag or commit of it there; "" for the main branch.
+        local: Fetch nothing.
 
     Raises:
         PlanError: There is no such model; says where it was looked for.
         UserError: SWIFT_HUB names no hub, or several of its models have that name.
+        MachineError: It is not here and no hub can be reached, or the disk is too small.
     """
     folder = _folder(id)
     if folder is not None and (folder / "config.json").is_file():
@@ -50,6 +57,10 @@ def find_model(id: str, cache: Path) -> Path:
     row, root = find(id), hub_root()
     if root is not None and (found := _in_hub(root, id, row)) is not None:
         return opened(found, cache)
+    if root is None and folder is None:
+        found = on_hubs(id, hub=hub, revision=revision, local=local)
+        if found is not None:
+            return opened(found, cache)
     raise PlanError(_missing(id, folder, row, root))
 
 
@@ -83,14 +94,14 @@ def _missing(id: str, folder: Path | None, row: Row | None, root: Path | None) -
     """Say where a model was looked for, and how to come by it or which name is nearest."""
     looked = f"{folder} is a folder without config.json" if folder else "no such folder"
     meant = row.ids[0] if row else ""
-    hub = f"no {root}/models/{meant or id}" if root else "SWIFT_HUB names no hub"
+    hub = f"no {root}/models/{meant or id}" if root else "no name of the catalogue"
     if meant:
         place = f"models/{meant}"
         return Problem(
             where="model",
             what=f"`{id}` is {meant}, which is not on this machine ({looked}; {hub}), and "
-            "downloading comes with a later version",
-            fix=f"give its folder, or set SWIFT_HUB=file:///folder, which holds {place}",
+            "nothing is fetched",
+            fix=f"give its folder, or unset SWIFT_HUB to fetch it, or let it hold {place}",
         )
     hint = near(id, [EMBEDDED, *(names(root, "models") if root else [])])
     words = (

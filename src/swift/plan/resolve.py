@@ -12,6 +12,7 @@ from swift.model.find import find_model
 from swift.plan.rules import broken, of_data
 from swift.plan.value import Plan, Sizes
 from swift.recipe import Recipe
+from swift.recipe.sections import Model
 
 
 def resolve(
@@ -33,7 +34,7 @@ def resolve(
         PlanError: What cannot be done here, all of it.
     """
     here = machine()
-    facts = facts or read_facts(recipe.model.id, find_model(recipe.model.id, cache_home()))
+    facts = facts or _facts(recipe.model)
     wanted = recipe.parallel.nproc_per_node
     processes = world or (max(1, here.gpus) if wanted == "auto" else wanted)
     problems = broken(recipe, facts, here)
@@ -54,6 +55,12 @@ def resolve(
         raise PlanError(problems)
     plan = _decided(recipe, facts, here, processes, strategy)
     return plan.model_copy(update={"reference": reference})
+
+
+def _facts(said: Model) -> ModelFacts:
+    """Return the facts of the recipe's model, which is fetched if it is not here."""
+    folder = find_model(said.id, cache_home(), hub=said.hub, revision=said.revision)
+    return read_facts(said.id, folder)
 
 
 def _reference(recipe: Recipe, facts: ModelFacts, problems: list[Problem]) -> ModelFacts | None:

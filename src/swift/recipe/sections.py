@@ -20,6 +20,12 @@ class Model(Value):
     id: str = Field(default="nano", min_length=1)
     """Name, folder or run folder of the model. `nano` is the tiny one inside the package."""
 
+    hub: Literal["auto", "huggingface", "modelscope"] = "auto"
+    """Where it is fetched from if it is not here. auto: Hugging Face, else ModelScope."""
+
+    revision: str = ""
+    """Branch, tag or commit of it on the hub. empty: the main branch."""
+
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the computation. auto: bfloat16 where the device has it, else float32."""
 

@@ -16,6 +16,7 @@ from swift import __version__
 from swift.chat.template import choose
 from swift.checkpoint import CARD, Card, State, drop_old, write_state
 from swift.core.files import sync_tree, usual_modes, write_text
+from swift.hub.shelf import commit_of
 from swift.parallel import Piece
 from swift.run.world import barrier
 
@@ -98,6 +99,7 @@ def _card(plan: Plan, step: int, facts: dict[str, Any]) -> Card:
         step=step,
         model=plan.model.id,
         base=plan.model.folder,
+        revision=commit_of(Path(plan.model.folder)),
         method=plan.recipe.method.name,
         tuner=plan.recipe.tuner.model_dump(mode="json"),
         plan=plan.digest,
