@@ -9,7 +9,6 @@ from pathlib import Path
 
 from swift.core.env import hub_root
 from swift.core.errors import MachineError, UserError, nearest
-from swift.hub.fetch import cached, fetch
 from swift.hub.local import look_up, names, the_one
 from swift.hub.ref import Ref
 
@@ -82,6 +81,8 @@ def _on_hubs(name: str, suffixes: Collection[str]) -> Named | None:
     refs = refs_of(name)
     if not refs:
         return None
+    from swift.hub.fetch import cached, fetch  # names TLS and HTTP, which take a while
+
     try:
         folder = fetch(refs)
     except MachineError:

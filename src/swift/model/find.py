@@ -10,7 +10,6 @@ from pathlib import Path
 from swift.core.env import hub_root
 from swift.core.errors import PlanError, Problem
 from swift.hub.local import look_up, names, the_one
-from swift.model.hubs import on_hubs
 from swift.model.names import Row, find, near
 from swift.model.quirks import opened
 
@@ -58,6 +57,8 @@ def find_model(
     if root is not None and (found := _in_hub(root, id, row)) is not None:
         return opened(found, cache)
     if root is None and folder is None:
+        from swift.model.hubs import on_hubs  # names TLS and HTTP, which take a while
+
         found = on_hubs(id, hub=hub, revision=revision, local=local)
         if found is not None:
             return opened(found, cache)
