@@ -22,6 +22,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "merge": ("Use", "swift.cli.merge:main", "Make one model of an adapter and its base"),
     "serve": ("Use", "swift.cli.serve:main", "Serve a model or a run with OpenAI's API"),
     "download": ("Look", "swift.cli.download:main", "Fetch models and data sets, and check them"),
+    "list": ("Look", "swift.cli.list:main", "List the models and data sets that have a name"),
+    "show": ("Look", "swift.cli.show:main", "Say what is known of one model, by name or folder"),
     "runs": ("Look", "swift.cli.runs:main", "List the runs under runs/: state, step, loss, age"),
     "env": ("Look", "swift.cli.env:main", "Show versions, devices, memory and disk"),
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 from swift.core.errors import PlanError, Problem
 from swift.core.schema import Value
+from swift.model.code import refusal
 
 _DTYPES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
@@ -70,9 +71,12 @@ def read_facts(id: str, folder: Path) -> ModelFacts:
     """Return the facts of the model in `folder`.
 
     Raises:
-        PlanError: config.json or the weights are missing or broken.
+        PlanError: config.json or the weights are missing or broken, or only code in the folder can
+            compute the model.
     """
-    config = _config(folder)
+    config = read_config(folder)
+    if (refused := refusal(id, config)) is not None:
+        raise PlanError(refused)
     text = config.get("text_config") or config
     parameters, dtype = _stored(folder)
     heads = text.get("num_attention_heads") or 1
@@ -92,7 +96,12 @@ def read_facts(id: str, folder: Path) -> ModelFacts:
     )
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the content of a folder's config.json.
+
+    Raises:
+        PlanError: It is missing, or no JSON object.
+    """
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -104,7 +113,7 @@ def _config(folder: Path) -> dict[str, Any]:
                 fix="give a folder in transformers' layout (config.json, *.safetensors)",
             )
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PlanError(Problem(where=str(path), what=f"not JSON: {error}")) from error
     if not isinstance(config, dict):
         raise PlanError(Problem(where=str(path), what="not a JSON object"))

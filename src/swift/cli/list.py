@@ -1,0 +1,188 @@
+"""`swift list`: the models and data sets that have a name here."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import swift
+from swift.cli.flags import Line, split
+from swift.core.errors import Problem, UserError, nearest
+from swift.model.names import Row, rows
+
+USAGE = """usage: swift list models [--family NAME] [--modality WORD] [--kind WORD] [--size '<8']
+                         [--count] [--json]
+       swift list datasets [--count] [--json]
+
+  --family     qwen, llama, internvl, ...
+  --modality   text (nothing else), vision, image, video, audio, multimodal
+  --kind       base, chat, reasoning, reward, embedding, reranker, asr, ...
+  --size       billions of parameters: 7, '<8', '>=30', 3-8
+  --count      only how many
+  --json       everything that is known, as JSON"""
+
+_READS: Mapping[str, Callable[[Row], bool]] = {
+    "text": lambda row: row.modality == ("text",),
+    "multimodal": lambda row: row.modality != ("text",),
+    "vision": lambda row: bool({"image", "video"} & set(row.modality)),
+    "image": lambda row: "image" in row.modality,
+    "video": lambda row: "video" in row.modality,
+    "audio": lambda row: "audio" in row.modality,
+}
+
+_SIZE = re.compile(r"(<=|>=|<|>|=)?(\d+(?:\.\d+)?)[bB]?(?:-(\d+(?:\.\d+)?)[bB]?)?")
+
+
+def main(verb: str, words: list[str]) -> int:
+    """Print a table (or JSON, or a count) of what has a name."""
+    line = split(words, alone=frozenset({"json", "count", "help"}), many=lambda name: False)
+    wants_help, line = line.pick("help")
+    as_json, line = line.pick("json")
+    count, line = line.pick("count")
+    if wants_help:
+        print(USAGE)
+        return 0
+    things = line.files[0] if line.files else ""
+    if things not in ("models", "datasets") or len(line.files) > 1:
+        what = f"`swift list {' '.join(line.files)}` is no list" if things else "list what?"
+        raise UserError(Problem(what=what, fix="swift list models, or swift list datasets"))
+    shown = _models(line) if things == "models" else _datasets(line)
+    if count:
+        print(_count(shown, as_json is not None))
+    elif as_json:
+        print(json.dumps(shown, indent=1, ensure_ascii=False))
+    elif not shown:
+        print("there is none of that kind")
+    else:
+        print(_table(_of_models(shown) if things == "models" else _of_datasets(shown)))
+    return 0
+
+
+def chosen(
+    *,
+    family: str | None = None,
+    modality: str | None = None,
+    kind: str | None = None,
+    size: str = "",
+) -> list[Row]:
+    """Return the rows of the catalogue that fit every wish.
+
+    Raises:
+        UserError: A word means nothing here; all of them.
+    """
+    problems: list[Problem] = []
+    checks: list[Callable[[Row], bool]] = []
+    for key, word, known in (
+        ("family", family, {row.family for row in rows()}),
+        ("kind", kind, {row.kind for row in rows()}),
+        ("modality", modality, set(_READS)),
+    ):
+        if word is None:
+            continue
+        said = word.casefold()
+        if said not in known:
+            what = f"no model has the {key} `{word}`"
+            problems.append(Problem(where=f"--{key}", what=what, fix=nearest(said, sorted(known))))
+        elif key == "modality":
+            checks.append(_READS[said])
+        else:
+            checks.append(_equals(key, said))
+    if size:
+        checks.append(_sized(size, problems))
+    if problems:
+        raise UserError(problems)
+    return [row for row in rows() if all(check(row) for check in checks)]
+
+
+def _equals(key: str, said: str) -> Callable[[Row], bool]:
+    return lambda row: getattr(row, key) == said
+
+
+def _sized(said: str, problems: list[Problem]) -> Callable[[Row], bool]:
+    """Return the check of a size; a model whose size nobody knows fits none."""
+    found = _SIZE.fullmatch(said.replace(" ", ""))
+    if found is None or (found[1] and found[3]):
+        what = f"`{said}` is no size"
+        problems.append(Problem(where="--size", what=what, fix="--size '<8', --size 7, --size 3-8"))
+        return lambda row: False
+    low = float(found[2])
+    high = float(found[3] or low)
+    fits: Mapping[str, Callable[[float], bool]] = {
+        "<": lambda size: size < low,
+        "<=": lambda size: size <= low,
+        ">": lambda size: size > low,
+        ">=": lambda size: size >= low,
+        "=": lambda size: low <= size <= high,
+    }
+    fit = fits[found[1] or "="]
+    return lambda row: row.size > 0 and fit(row.size)
+
+
+def _models(line: Line) -> list[dict[str, Any]]:
+    wishes: dict[str, Any] = {}
+    for key in ("family", "modality", "kind", "size"):
+        wish, line = line.pick(key)
+        if wish is True:
+            raise UserError(Problem(where=f"--{key}", what="it says nothing", fix=USAGE))
+        if wish is not None:
+            wishes[key] = str(wish)
+    _nothing_else(line)
+    found = chosen(**wishes)
+    found.sort(key=lambda row: (row.family, row.structure, row.size, row.name.casefold()))
+    fields = [name for name in Row.__slots__ if name != "names"]
+    return [{f: getattr(row, f) for f in (*fields, "names")} for row in found]
+
+
+def _datasets(line: Line) -> list[dict[str, Any]]:
+    _nothing_else(line)
+    path = Path(swift.__file__).parent / "dataset" / "catalog.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _nothing_else(line: Line) -> None:
+    if line.flags:
+        said = ", ".join(f"`--{name}`" for name, _ in line.flags)
+        raise UserError(Problem(what=f"`swift list` does not take {said}", fix=USAGE))
+
+
+def _count(shown: Sequence[Mapping[str, Any]], as_json: bool) -> str:
+    if shown and "modality" not in shown[0]:
+        return json.dumps({"datasets": len(shown)}) if as_json else f"{len(shown)}"
+    text = sum(item["modality"] == ("text",) for item in shown)
+    if as_json:
+        return json.dumps({"models": len(shown), "text": text, "multimodal": len(shown) - text})
+    return f"{len(shown)} models: {text} text, {len(shown) - text} multimodal"
+
+
+def _of_models(shown: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    head = ("model", "family", "size", "kind", "reads", "packed")
+    return [
+        head,
+        *(
+            (
+                item["huggingface"] or item["modelscope"],
+                item["family"],
+                f"{item['size']:g} B" if item["size"] else "",
+                item["kind"],
+                "+".join(item["modality"]),
+                item["packed"],
+            )
+            for item in shown
+        ),
+    ]
+
+
+def _of_datasets(shown: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    head = tuple(shown[0])
+    return [head, *(tuple(str(item[key]) for key in head) for item in shown)]
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    cells = ("  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(line.rstrip() for line in cells)

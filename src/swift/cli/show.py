@@ -1,0 +1,164 @@
+"""`swift show`: what is known of one model, by name or folder, without loading a weight."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from swift.cli.flags import split
+from swift.core.env import cache_home
+from swift.core.errors import Problem, SwiftError, UserError
+from swift.model.code import is_native, structures
+from swift.model.facts import read_config
+from swift.model.find import find_model
+from swift.model.kind import Kind, kind_of
+from swift.model.memory import assumed, held
+from swift.model.names import Row, find
+from swift.model.parts import Parts, read_parts
+
+USAGE = "usage: swift show NAME|FOLDER [--json]"
+
+
+def main(verb: str, words: list[str]) -> int:
+    """Print what is known of a model; nothing is fetched."""
+    line = split(words, alone=frozenset({"json", "help"}), many=lambda name: False)
+    as_json, line = line.pick("json")
+    wants_help, line = line.pick("help")
+    if wants_help:
+        print(f"{USAGE}\n\nSay what is known of a model; nothing is fetched.")
+        return 0
+    if line.flags or len(line.files) != 1:
+        raise UserError(Problem(what="`swift show` takes one name or folder", fix=USAGE))
+    found = known_of(line.files[0])
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return 0
+    lines = [(key, _text(key, value)) for key, value in found.items() if value not in ("", None)]
+    print("\n".join(f"{key:<11} {text}" for key, text in lines))
+    return 0
+
+
+def known_of(name: str) -> dict[str, Any]:
+    """Return what the catalogue, and the folder if it is here, say of the model called `name`.
+
+    Raises:
+        PlanError: There is no such model.
+    """
+    row, folder = find(name), None
+    try:
+        folder = find_model(name, cache_home(), local=True)
+    except SwiftError:
+        if row is None or Path(name).is_dir():
+            raise
+    found = _listed(row) if row else {"model": name}
+    if folder is None:
+        assert row is not None
+        return {**found, **_guessed(row)}
+    return {**found, **_read(folder)}
+
+
+def _listed(row: Row) -> dict[str, Any]:
+    """Return what the catalogue says."""
+    known = structures().get(row.structure)
+    return {
+        "model": row.huggingface or row.modelscope,
+        "modelscope": row.modelscope,
+        "names": list(row.names) or "",
+        "family": f"{row.family} ({row.structure})",
+        "kind": row.kind,
+        "modality": list(row.modality),
+        "packed": row.packed,
+        "runs": _runs(known.status, known.native, known.wants, known.note) if known else "",
+    }
+
+
+def _guessed(row: Row) -> dict[str, Any]:
+    """Return what the size alone tells of a model that is not here."""
+    parameters = round(row.size * 1e9)
+    return {
+        "parameters": parameters or "",
+        "memory": dict(assumed(parameters)) if parameters and not row.packed else "",
+        "folder": f"not on this machine: swift download {row.name}",
+    }
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """Return what the folder's files tell."""
+    config = read_config(folder)
+    kind, parts = kind_of(config), read_parts(folder)
+    nested = config.get("text_config")
+    text = nested if isinstance(nested, dict) else config
+    return {
+        "family": f"{kind.family} ({kind.structure})",
+        "class": kind.architecture,
+        "modality": list(kind.modality),
+        "runs": _own(kind),
+        "parameters": parts.parameters,
+        "type": parts.dtype,
+        "context": text.get("max_position_embeddings") or "",
+        "template": "yes" if _has_template(folder) else "no: the tokenizer brings none",
+        "roles": list(kind.roles),
+        "parts": dict(parts.sizes),
+        "memory": dict(_held(parts)) if parts.parameters else "",
+        "folder": str(folder),
+    }
+
+
+def _runs(status: str, native: tuple[str, ...], wants: tuple[str, ...], note: str) -> str:
+    first = native[0] if native else ""
+    said = {
+        "native": f"in transformers: {first}",
+        "mapped": f"as {first}, rewritten without its code",
+        "converted": f"from a folder converted to {first}; its own code is not run",
+        "near": f"by its own code, which is not run; {first} is near to it",
+    }.get(status, "by its own code, which is not run")
+    asked = (
+        f" (asks for {', '.join(wants)})" if wants and status not in ("native", "mapped") else ""
+    )
+    return said + asked + (f"; {note}" if note and status not in ("native", "mapped") else "")
+
+
+def _own(kind: Kind) -> str:
+    if is_native(kind.structure):
+        return f"in transformers: {kind.architecture or kind.structure}"
+    if kind.code:
+        return "by its own code, which is not run"
+    return f"not here: transformers does not know `{kind.structure}`"
+
+
+def _held(parts: Parts) -> Mapping[str, int]:
+    return held(parts.parameters, matrices=parts.matrices, adapter=parts.adapter)
+
+
+def _has_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
+        return True
+    try:
+        said = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(said, dict) and bool(said.get("chat_template"))
+
+
+def _text(key: str, value: Any) -> str:
+    if key == "parameters":
+        return _billions(value)
+    if key == "memory":
+        sizes = ", ".join(f"{way} {_gib(size)}" for way, size in value.items())
+        return f"{sizes}; activations come on top"
+    if key == "parts":
+        return ", ".join(f"{part} {_billions(size)}" for part, size in value.items())
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _billions(number: int) -> str:
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return str(number)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.3g} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.3g} MiB"

@@ -1,0 +1,139 @@
+"""Models whose folder brings code of its own: it is never run unasked; what there is instead."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from swift.core.errors import Problem
+from swift.model.kind import kind_of
+from swift.model.names import Row, bare, find, rows
+
+FLAG = "trust_remote_code"
+"""The key that will allow it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Structure:
+    """A row of families.csv: who can compute a structure."""
+
+    structure: str
+    family: str
+
+    status: str
+    """native; mapped (we rewrite it as a native one); converted (another repository of the same
+    model is native); near (a native one resembles it); remote (code of its own only)."""
+
+    model_types: tuple[str, ...]
+    architectures: tuple[str, ...]
+
+    native: tuple[str, ...]
+    """transformers' classes that compute it, or what comes nearest."""
+
+    wants: tuple[str, ...]
+    """Packages and versions that its own code asks for."""
+
+    note: str
+
+
+@cache
+def structures() -> Mapping[str, Structure]:
+    """Return families.csv by structure."""
+    path = Path(__file__).parent / "families.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        found = (
+            Structure(
+                structure=row["structure"],
+                family=row["family"],
+                status=row["status"],
+                model_types=_split(row["model_types"]),
+                architectures=_split(row["architectures"]),
+                native=_split(row["native"]),
+                wants=_split(row["wants"]),
+                note=row["note"],
+            )
+            for row in csv.DictReader(file)
+        )
+        return {structure.structure: structure for structure in found}
+
+
+@cache
+def is_native(model_type: str) -> bool:
+    """Return whether the installed transformers has this model_type; it is not imported."""
+    spec = find_spec("transformers")
+    if spec is None or not spec.submodule_search_locations or not model_type:
+        return False
+    auto = Path(spec.submodule_search_locations[0]) / "models" / "auto"
+    entry = re.compile(rf"""\(?["']{re.escape(model_type)}["']\s*[,:]""")
+    files = (auto / "auto_mappings.py", auto / "configuration_auto.py")
+    return any(entry.search(f.read_text(encoding="utf-8")) for f in files if f.is_file())
+
+
+def refusal(id: str, config: Mapping[str, Any]) -> Problem | None:
+    """Return why the model of a config.json is not opened; None where no code of its own is needed.
+
+    Args:
+        id: As the user named it.
+        config: The content of its config.json.
+    """
+    kind = kind_of(config)
+    if not kind.code or is_native(kind.structure):
+        return None
+    asked = config.get("auto_map")
+    names = (
+        sorted({str(v).split(".")[0] for v in asked.values()}) if isinstance(asked, dict) else []
+    )
+    files = ", ".join(f"{name.rpartition('--')[2]}.py" for name in names) or "its own files"
+    said, instead = _instead(id, kind.architecture)
+    return Problem(
+        where="model",
+        what=f"`{id}` ({kind.structure or kind.architecture or '?'}) is computed by code of "
+        f"its own ({files}), which is not run{said}",
+        fix=f"{instead}; `model: {{{FLAG}: true}}` comes with a later version",
+    )
+
+
+def _instead(id: str, architecture: str) -> tuple[str, str]:
+    """Return (what to add to the refusal, what to use in its place)."""
+    row = find(id)
+    known = structures().get(row.structure) if row else _by_architecture(architecture)
+    said = f"; that code asks for {', '.join(known.wants)}" if known and known.wants else ""
+    twin = _twin(row) if row else None
+    if twin is not None:
+        return said, f"write `{twin.huggingface or twin.modelscope}`: the same model without code"
+    if known and known.native:
+        about = {"converted": "computes it", "near": "is near to it"}.get(
+            known.status, "is nearest"
+        )
+        return said, f"transformers' {known.native[0]} {about}: give a folder converted to it"
+    return said, "choose a model that transformers computes itself (`swift list models`)"
+
+
+def _twin(row: Row) -> Row | None:
+    """Return the row of the same model in transformers' own layout, if there is one."""
+    stem = _stem(row.name)
+    for other in rows():
+        known = structures().get(other.structure)
+        native = known is not None and known.status == "native"
+        if native and other.ids != row.ids and _stem(other.name) == stem + "hf":
+            return other
+    return None
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", bare(name).casefold())
+
+
+def _by_architecture(architecture: str) -> Structure | None:
+    found = (s for s in structures().values() if architecture and architecture in s.architectures)
+    return next(found, None)
+
+
+def _split(cell: str) -> tuple[str, ...]:
+    return tuple(cell.split("|")) if cell else ()
