@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from swift.checkpoint import checkpoints, read_card
 from swift.cli.main import main
 from swift.core.errors import DataError, MachineError, PlanError
 from swift.dataset.sources import find, rows
@@ -16,6 +17,7 @@ from swift.model.find import find_model
 from swift.model.hubs import lacking
 from tests.hub.test_fetch import QUICK, noise, world
 from tests.hub.world import World
+from tests.kit import chat_rows, tiny_chat_model
 
 __all__ = ["world"]
 ROWS = [{"instruction": f"i{i}", "output": f"o{i}"} for i in range(5)]
@@ -195,6 +197,18 @@ def test_download_explains_what_it_cannot_do(
     assert says in err
     assert "made a mistake" not in err
     assert bool(out) == (words == ["acme/none", "acme/tiny"])  # one failure leaves the others
+
+
+@pytest.mark.slow
+def test_a_checkpoint_names_the_commit_of_its_base(world: World, tmp_path: Path) -> None:
+    made = tiny_chat_model(tmp_path / "made")
+    world.repos["models/acme/chat"] = {p.name: p.read_bytes() for p in made.iterdir()}
+    data(world, "acme/talks", train=chat_rows(tmp_path / "rows.jsonl", 9).read_bytes())
+    words = "--model acme/chat --dataset acme/talks --max_steps 1 --output_dir out"
+    assert main(["sft", *words.split()]) == 0
+    (card,) = [read_card(folder) for folder in checkpoints(Path("out"))]
+    assert card.revision == world.commit("models/acme/chat")
+    assert card.model == "acme/chat"
 
 
 def test_a_folder_as_hub_is_never_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from swift.hub.huggingface import HuggingFace
 from swift.hub.modelscope import ModelScope
 from swift.hub.progress import Progress, Show, Tally, showing
 from swift.hub.ref import File, Listing, Ref, chosen
-from swift.hub.refusal import meaning
+from swift.hub.refusal import Answer, meaning
 from swift.hub.shelf import Shelf, alone, held
 from swift.hub.stream import bring
 from swift.hub.web import Patience, Refused, Unreachable, Web, way
@@ -77,7 +77,7 @@ def fetch(
         web,
         patience=replace(web.patience, knocks=_KNOCKS, silence=min(web.patience.silence, _SILENCE)),
     )
-    problems: list[tuple[str, Ref, Exception]] = []
+    answers: list[Answer] = []
     for site in sites(hub, hubs):
         here = ref if isinstance(ref, Ref) else ref.get(site.name)
         if here is None:
@@ -86,11 +86,11 @@ def fetch(
             listing = site.listing(here, hurried)
             return _fetch(here, listing, hubs, patterns, to, deep, web, show or showing.get())
         except (Refused, Unreachable) as error:
-            problems.append((urlsplit(site.endpoint).netloc, here, error))
-    if not problems:
+            answers.append(Answer(hub=site.name, endpoint=site.endpoint, ref=here, error=error))
+    if not answers:
         what = f"{_named(ref)} is not on {hub}"
         raise UserError(Problem(where="hub", what=what, fix="hub: auto"))
-    raise meaning(problems)
+    raise meaning(answers)
 
 
 def sites(hub: str, hubs: Hubs) -> list[HuggingFace | ModelScope]:
