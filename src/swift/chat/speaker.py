@@ -89,5 +89,8 @@ class Speaker:
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
-        """Tokens that end an answer."""
-        return frozenset(self.tokenizer.stop_ids)
+        """Tokens that end an answer: the model's own, and what the template ends a turn with."""
+        from swift.chat.verify import end_token
+
+        ends = end_token(self.template, self.tokenizer) if self.template else None
+        return frozenset(self.tokenizer.stop_ids) | ({ends} if ends is not None else set())

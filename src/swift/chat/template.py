@@ -43,10 +43,15 @@ class Template:
     tokens: Mapping[str, str]
     """bos_token, eos_token, ...: what the template may name."""
 
+    end: str = ""
+    """What ends an answer where the template leaves it to the next turn: the next header's first
+    token (GLM's `<|user|>`). It is trained with the answer, and closes the last one."""
+
     @cached_property
     def fingerprint(self) -> str:
         """Return a digest of the template and its tokens."""
-        text = json.dumps([self.source, dict(self.tokens)], sort_keys=True)
+        parts = [self.source, dict(self.tokens), *([self.end] if self.end else [])]
+        text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def render(
@@ -89,8 +94,13 @@ class Template:
                 spans[-1] = (*spans[-1][:2], len(trace.text))  # an end of text after the loop
         spans = [s for s in spans if s[1] < s[2]]
         self._all_found(messages, {number for number, _, _ in spans})
+        text, size = trace.text, len(self.end)
+        if self.end:
+            last = spans[-1:] and spans[-1][2] == len(text)
+            text += self.end if last else ""
+            spans = [(n, b, e + size * text.startswith(self.end, e)) for n, b, e in spans]
         return Spanned(
-            trace.text, tuple((b, e) for _, b, e in spans), tuple(number for number, _, _ in spans)
+            text, tuple((b, e) for _, b, e in spans), tuple(number for number, _, _ in spans)
         )
 
     # --- how ---------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ import numpy as np
 
 from swift.chat.template import Template, choose
 from swift.chat.tokenize import Tokenizer
+from swift.chat.verify import checked
 from swift.checkpoint import read_card
+from swift.core.env import cache_home
 from swift.core.errors import DataError, PlanError, Problem
 from swift.dataset.batches import Schedule
 from swift.dataset.encode import Encoded, Report, encode
@@ -81,7 +83,8 @@ def prepare(plan: Plan, event: Event, given: Given = NOTHING) -> Prepared:
 def _template(plan: Plan, folder: Path) -> Template | None:
     if plan.recipe.task == "text":
         return None
-    return choose(folder, plan.recipe.model.template)
+    chosen = choose(folder, plan.recipe.model.template)
+    return checked(chosen, folder, cache_home())
 
 
 def _encoded(
