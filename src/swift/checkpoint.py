@@ -14,6 +14,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,20 +107,23 @@ def read_card(folder: Path) -> Card:
         ) from error
 
 
-def served(id: str, adapter: str | None = None) -> Served:
+def served(id: str, adapter: str | None = None, *, hub: str = "auto", revision: str = "") -> Served:
     """Return what an engine needs to open `id`: a model, a run, a checkpoint or a PEFT adapter.
 
     Args:
         id: Name or folder of a model; a run folder stands for its newest complete checkpoint.
         adapter: Folder (or run) of an adapter to put on top of that model.
+        hub: Where a model that is not here is fetched from.
+        revision: Branch, tag or commit of it there.
 
     Raises:
         PlanError: There is no such model, or the adapter's base cannot be found.
     """
+    found = partial(find_model, cache=cache_home(), hub=hub, revision=revision)
     over = Path(id if adapter is None else adapter).expanduser()
     over = newest(over) or over
     if (over / "adapter_config.json").is_file():
-        base = _base_of(over) if adapter is None else find_model(id, cache_home())
+        base = _base_of(over) if adapter is None else found(id)
         speech = over if (over / "tokenizer.json").is_file() else base
         return _served(id if adapter is None else adapter, base, speech, over.resolve())
     if adapter is not None:
@@ -127,7 +131,7 @@ def served(id: str, adapter: str | None = None) -> Served:
         raise PlanError(
             Problem(where="adapter", what=what, fix="give the folder of a PEFT adapter")
         )
-    folder = find_model(id, cache_home())
+    folder = found(id)
     return _served(id, folder, folder, None)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from swift.checkpoint import checkpoints, read_card
+from swift.checkpoint import checkpoints, read_card, served
 from swift.cli.main import main
 from swift.core.errors import DataError, MachineError, PlanError
 from swift.dataset.sources import find, rows
@@ -108,6 +108,11 @@ def test_a_hub_and_a_revision_may_be_said(world: World, tmp_path: Path) -> None:
     assert find_model("acme/tiny", tmp_path, revision=sha).name == sha
     with pytest.raises(PlanError, match="has no revision `v9`"):
         find_model("acme/tiny", tmp_path, revision="v9", hub="huggingface")
+
+
+def test_what_is_served_may_be_of_a_revision(world: World) -> None:
+    with pytest.raises(PlanError, match="has no revision `v9`"):
+        served("acme/tiny", hub="huggingface", revision="v9")
 
 
 def data(world: World, id: str, **files: bytes) -> None:

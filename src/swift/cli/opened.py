@@ -91,7 +91,10 @@ def read(verb: str, words: Sequence[str], own: Sequence[str], alone: Sequence[st
     recipe = import_module("swift.recipe").read(None, [("model", model or "nano"), *engine])
     if not model:
         print(f"no model given, so `{recipe.model.id}` is used", file=sys.stderr)
-    served = import_module("swift.checkpoint").served(recipe.model.id, adapter)
+    base = recipe.model
+    served = import_module("swift.checkpoint").served(
+        base.id, adapter, hub=base.hub, revision=base.revision
+    )
     return Asked(
         model=recipe.model.id, served=served, engine=recipe.engine, sampling=drawn, own=mine
     )

@@ -42,7 +42,10 @@ def main(verb: str, words: list[str]) -> int:
     server = import_module("swift.serve.server")
     listener = server.bind(recipe.serve)  # before the model is opened, which takes a while
     with listener:
-        served = import_module("swift.checkpoint").served(recipe.model.id, adapter)
+        base = recipe.model
+        served = import_module("swift.checkpoint").served(
+            base.id, adapter, hub=base.hub, revision=base.revision
+        )
         engine = recipe.engine.open(served)
         server.serve(engine, recipe.serve, say=_say, listener=listener)
     return 0
