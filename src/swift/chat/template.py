@@ -70,7 +70,10 @@ class Template:
         return self._run(self._plain, said, tools, generation_prompt, **more)
 
     def spans(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
+        **more: Any,
     ) -> Spanned:
         """Return the text, and where the assistant speaks in it.
 
@@ -81,7 +84,7 @@ class Template:
         Raises:
             DataError: The template refuses, or a turn cannot be found.
         """
-        trace = self._trace(messages, tools)
+        trace = self._trace(messages, tools, more)
         if self._marked.environment.says:
             spans = [(_turn_of(trace, begin), begin, end) for begin, end in trace.said]
         else:
@@ -118,8 +121,8 @@ class Template:
         return compiled(self.source, marking=True)
 
     @cached_property
-    def _header(self) -> str:
-        """What the generation prompt adds."""
+    def header(self) -> str:
+        """What the generation prompt adds, up to a thinking tag."""
         from swift.chat._traced import Numbered, read
 
         asked = Numbered(role="user", content="x")
@@ -127,7 +130,12 @@ class Template:
         trace = read(self._run(self._marked, [asked], (), True))
         return trace.text[trace.turns[-1][2] :].partition(_THINKING)[0] if trace.turns else ""
 
-    def _trace(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> Trace:
+    def _trace(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]],
+        more: Mapping[str, Any],
+    ) -> Trace:
         from swift.chat._traced import Numbered, holds_marks, read
 
         said = []
@@ -142,8 +150,8 @@ class Template:
                     fix="take it out: it is no character",
                 )
             )
-        trace = read(self._run(self._marked, said, tools, False))
-        self._check(trace, messages, tools)
+        trace = read(self._run(self._marked, said, tools, False, **more))
+        self._check(trace, messages, tools, more)
         return trace
 
     @cached_property
@@ -177,7 +185,7 @@ class Template:
         A generation prompt that stops within a header (a bare role, to be followed by a channel or
         a receiver) leaves headers to the model: then they are trained.
         """
-        header = self._header
+        header = self.header
         if header[-1:].isalnum():
             return begin, end
         turn = trace.text[begin:end]
@@ -208,13 +216,17 @@ class Template:
         )
 
     def _check(
-        self, trace: Trace, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
+        self,
+        trace: Trace,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]],
+        more: Mapping[str, Any],
     ) -> None:
         """Compare with the plain rendering, once for each order of roles."""
-        roles = (*(m.role for m in messages), str(bool(tools)))
+        roles = (*(m.role for m in messages), str(bool(tools)), str(more))
         if roles in self._checked:
             return
-        if trace.text != self.render(messages, tools):
+        if trace.text != self.render(messages, tools, **more):
             raise DataError(Problem(what="the chat template cannot be followed turn by turn"))
         self._checked.add(roles)
 

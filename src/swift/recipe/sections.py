@@ -66,6 +66,10 @@ class Data(Value):
     on_long: Literal["truncate", "drop", "fail"] = "truncate"
     """What to do with a sample of more than max_length tokens: cut its end, leave it out, stop."""
 
+    thinking: Literal["keep", "drop", "empty"] = "keep"
+    """Reasoning before answers (`reasoning_content`, <think>): keep it as the template writes it;
+    drop it; or empty: drop it, and learn to answer as asked with enable_thinking: false."""
+
     validation: Annotated[float, Field(ge=0, lt=1)] | Annotated[str, Field(min_length=1)] = 0.0
     """Rows held out for validation: a share in [0, 1), or the name or path of a data set."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swift.chat.template import Template, choose
+from swift.chat.thinking import styled
 from swift.chat.tokenize import Tokenizer
 from swift.chat.verify import checked
 from swift.checkpoint import read_card
@@ -84,6 +85,7 @@ def _template(plan: Plan, folder: Path) -> Template | None:
     if plan.recipe.task == "text":
         return None
     chosen = choose(folder, plan.recipe.model.template)
+    chosen = styled(chosen, plan.recipe.data.thinking)
     return checked(chosen, folder, cache_home())
 
 
