@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from swift.model.facts import ModelFacts
 
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
     """Return the transformers model of `facts.folder` with every parameter on the meta device.
 
-    Buffers (rotary frequencies, ...) are computed for real, since no file holds them.
+    Buffers (rotary frequencies, ...) are computed for real; those that files hold (the balance of
+    a router, ...) are read from there.
 
     Args:
         facts: Names the folder and its class.
-        attention: transformers' `attn_implementation`: sdpa or eager.
+        attention: transformers' `attn_implementation`: sdpa, where the architecture has it; else
+            it is eager.
 
     Raises:
         PlanError: transformers does not know the architecture.
@@ -31,6 +33,7 @@ def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
 
     try:
         config = AutoConfig.from_pretrained(Path(facts.folder))
+        attention = _possible(config, attention)
         with _parameters_on_meta():
             model: nn.Module = AutoModelForCausalLM.from_config(
                 config, attn_implementation=attention, trust_remote_code=False
@@ -43,8 +46,59 @@ def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
             )
         ) from error
     model.tie_weights()  # type: ignore[operator]
+    _fill_buffers(model, Path(facts.folder))
     model.config._name_or_path = facts.folder  # type: ignore[union-attr]
     return model
+
+
+def _possible(config: Any, attention: str) -> str:
+    """Return `attention`, or eager where the architecture computes its attention itself."""
+    from transformers import AutoModelForCausalLM
+
+    mapping = AutoModelForCausalLM._model_mapping
+    known = mapping.get(type(config), None)
+    has = getattr(known, "_supports_sdpa", True)
+    return "eager" if attention == "sdpa" and not has else attention
+
+
+def stored_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers that belong into the files of a model, by name."""
+    return {
+        f"{path}.{name}" if path else name: value
+        for path, module in model.named_modules()
+        for name, value in module.named_buffers(recurse=False)
+        if name not in module._non_persistent_buffers_set
+    }
+
+
+def _fill_buffers(model: nn.Module, folder: Path) -> None:
+    """Give the buffers that the folder's files hold their values.
+
+    Files may have a module under another name: last word and numbers of layers tell it.
+    """
+    from safetensors import safe_open
+
+    from swift.model.facts import header, weight_files
+
+    buffers = stored_buffers(model)
+    if not buffers:
+        return
+    wanted = {_place(name): value for name, value in buffers.items()}
+    for path in weight_files(folder):
+        meant = {name: wanted[_place(name)] for name in header(path) if _place(name) in wanted}
+        if not meant:
+            continue
+        with safe_open(path, framework="pt", device="cpu") as file:
+            for name, value in meant.items():
+                stored = file.get_tensor(name)
+                if stored.shape == value.shape:
+                    value.copy_(stored)
+
+
+def _place(name: str) -> tuple[str, ...]:
+    """Return the last word of a path and the numbers in it."""
+    words = name.split(".")
+    return (words[-1], *(word for word in words if word.isdecimal()))
 
 
 @contextmanager

@@ -97,7 +97,10 @@ def canonical(name: str) -> str:
     """`base_model.model.X.base_layer.weight` -> `X.weight`; adapters lose their `.default`."""
     if ".lora_A." in name or ".lora_B." in name:
         return name.replace(".default.", ".")
-    return name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+    name = name.removeprefix("base_model.model.")
+    while ".base_layer." in name:  # two of them around experts: one for each packed matrix
+        name = name.replace(".base_layer.", ".")
+    return name
 
 
 @contextmanager

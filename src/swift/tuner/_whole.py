@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from swift.core.errors import PlanError, Problem, nearest
+from swift.model.skeleton import stored_buffers
 
 SHARD_BYTES = 5 * 10**9
 """Weights are cut into files of about this size, as the ecosystem does."""
@@ -64,14 +66,15 @@ def save_model(
 ) -> None:
     """Write whole tensors into shards with their index, and the model's configurations.
 
-    Peak memory is one shard: tensors are taken from `weights` one by one. `kind` is safetensors
+    Peak memory is one shard: tensors are taken from `weights` one by one; buffers that belong
+    into files come from `model`. `kind` is safetensors
     or bin (torch's own files, for programs that read nothing else).
     """
     shards: list[dict[str, Tensor]] = [{}]
     index: dict[str, str] = {}
     filled = total = 0
     temporary: list[Path] = []
-    for name, tensor in weights:
+    for name, tensor in chain(stored_buffers(model).items(), weights):
         size = tensor.numel() * tensor.element_size()
         if filled and filled + size > SHARD_BYTES:
             temporary.append(_write(shards.pop(), folder, len(temporary), kind))
