@@ -1,0 +1,194 @@
+"""Text architectures of transformers, tiny and random: trained, saved, merged, reloaded, answered.
+
+All that transformers lists for causal language modelling are here: those that go the whole way
+through our product path, and those that do not, with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import nn
+from transformers import AutoModelForCausalLM
+from transformers.models.auto import configuration_auto, modeling_auto
+
+from swift.checkpoint import served
+from swift.cli.main import main
+from swift.core.errors import PlanError
+from swift.engine import Request, Sampling
+from swift.engine.torch import Torch
+from swift.run.export import merge
+from tests.kit import chat_rows, tiny_chat_model
+
+PART_OF_A_LARGER_ONE = """blt cohere_compass_text dots3_note emu3 fuyu gemma3 gemma3n gemma4
+gemma4_assistant gemma4_unified gemma4_unified_assistant git got_ocr2 llama4 mllama
+moss_transcribe_diarize musicgen musicgen_melody phi4_multimodal qwen3_5 qwen3_5_moe""".split()
+"""Multimodal models, or half a pair: issue of the multimodal tests."""
+
+NOT_TINY = {
+    "codegen": "its rotary width is a constant of its configuration",
+    "dbrx": "its configuration has parts of its own",
+    "deepseek_v2": "its router's groups want more experts",
+    "deepseek_v4": "its lengths do not shrink alone",
+    "dots1": "its default configuration builds no model",
+    "dots3_note_text": "its lengths do not shrink alone",
+    "gemma3n_text": "layers share caches by a constant of its configuration",
+    "gemma4_text": "an embedding for each layer keeps its size",
+    "gptj": "its rotary width is a constant of its configuration",
+    "lfm2_moe": "its default configuration builds no model",
+    "mamba2": "its widths do not shrink alone",
+    "prophetnet": "two streams of attention keep their size",
+    "qwen4_exp": "its default configuration builds no model",
+    "qwen4_exp_text": "its default configuration builds no model",
+    "reformer": "its default configuration is no decoder",
+    "roc_bert": "its embeddings of shapes keep their size",
+    "xlm": "its embeddings keep their size",
+    "zaya": "one expert per token alone",
+}
+
+FAILS = {
+    "camembert": "engine: a tied bias of its head stays on meta",
+    "falcon": "engine: it looks its attention up in a table of its own",
+    "falcon_h1": "train: PEFT puts no adapter on a state space's out_proj",
+    "falcon_mamba": "train: PEFT puts no adapter on a state space's out_proj",
+    "gemma4_unified_text": "engine: head_dim differs between layers",
+    "gpt_neo": "engine: it looks its attention up in a table of its own",
+    "llama4_text": "train: an adapter on its router, which answers with two tensors",
+    "mamba": "train: PEFT puts no adapter on a state space's out_proj",
+    "nemotron": "engine: its layers do not hand on what the paged attention is given",
+    "nemotron_h": "train: PEFT puts no adapter on a state space's out_proj",
+    "phimoe": "train: an adapter on its router, which answers with two tensors",
+    "xlm-roberta": "engine: a tied bias of its head stays on meta",
+    "xmod": "train: it wants to be told a language",
+    **dict.fromkeys(
+        ("bamba", "granitemoehybrid", "jamba", "recurrent_gemma", "zamba", "zamba2"),
+        "generate: two layers of one kind only; transformers' cache wants both",
+    ),
+    "xlstm": "generate: its own step disagrees with its own state",
+}
+
+LISTED = sorted(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+WHOLE_WAY = [k for k in LISTED if k not in {*PART_OF_A_LARGER_ONE, *NOT_TINY, *FAILS}]
+
+SMALL: dict[str, int] = {
+    **dict.fromkeys("hidden_size d_model n_embd dim embed_dim word_embed_proj_dim".split(), 32),
+    **dict.fromkeys("intermediate_size ffn_dim n_inner d_ff ffn_hidden_size".split(), 64),
+    **dict.fromkeys("num_hidden_layers n_layer n_layers num_layers".split(), 2),
+    **dict.fromkeys("encoder_layers decoder_layers".split(), 2),
+    **dict.fromkeys("num_attention_heads n_head n_heads num_heads".split(), 4),
+    **dict.fromkeys("encoder_attention_heads decoder_attention_heads".split(), 4),
+    **dict.fromkeys("max_position_embeddings n_positions".split(), 512),
+    **dict.fromkeys("num_experts num_local_experts n_routed_experts moe_num_experts".split(), 4),
+    **dict.fromkeys("num_experts_per_tok moe_k top_k_experts num_experts_per_token".split(), 2),
+    **dict.fromkeys("moe_intermediate_size shared_expert_intermediate_size".split(), 16),
+    **dict.fromkeys("expert_ffn_hidden_size moe_shared_expert_intermediate_size".split(), 16),
+    **dict.fromkeys("n_group topk_group first_k_dense_replace n_groups mamba_n_groups".split(), 1),
+    **dict.fromkeys("q_lora_rank kv_lora_rank qk_head_dim chunk_size".split(), 16),
+    **dict.fromkeys("head_dim attention_head_dim qk_nope_head_dim qk_rope_head_dim".split(), 8),
+    **dict.fromkeys("v_head_dim mamba_d_state mamba_d_head mamba_head_dim".split(), 8),
+    **dict.fromkeys("ssm_state_size state_size mamba_n_heads mamba_num_heads".split(), 8),
+    **dict.fromkeys("linear_key_head_dim linear_value_head_dim".split(), 8),
+    **dict.fromkeys("num_key_value_heads linear_num_key_heads mamba_expand".split(), 2),
+    "linear_num_value_heads": 4,
+    "global_attn_every_n_layers": 2,
+    "embedding_size": 32,
+    **dict.fromkeys("mamba_d_ssm sliding_window attention_window_size".split(), 64),
+    "lru_width": 32,
+}
+"""Whatever of these a configuration has becomes so small."""
+
+
+def tiny(model_type: str, words: int) -> Any:
+    """Return the configuration of a two-layer model, as small as its kind allows."""
+    cls = configuration_auto.CONFIG_MAPPING[model_type]
+    default = cls().to_dict()
+    small: dict[str, Any] = {k: v for k, v in SMALL.items() if isinstance(default.get(k), int)}
+    if "num_key_value_heads" in default:
+        small["num_key_value_heads"] = 4 if "kv_lora_rank" in default else 2
+    if "head_dim" in default:
+        small["head_dim"] = 8
+    kinds = default.get("layer_types")
+    if kinds:
+        small["layer_types"] = (list(dict.fromkeys(kinds)) * 2)[:2]
+    for key, value in default.items():
+        of_layers = "layer" in key or key.endswith(("types", "pattern"))
+        if key not in small and isinstance(value, list) and value and of_layers:
+            small[key] = value[:2]
+    return cls(**small, vocab_size=words, bos_token_id=0, eos_token_id=2, pad_token_id=0)
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a tokenizer and rows, for all of them."""
+    transformers.logging.set_verbosity_error()
+    folder = tmp_path_factory.mktemp("families")
+    tiny_chat_model(folder / "chat")
+    chat_rows(folder / "rows.jsonl", 8)
+    return folder
+
+
+def written(model_type: str, shelf: Path, folder: Path) -> Path:
+    """Write a random model of that type with the shelf's tokenizer."""
+    words = json.loads((shelf / "chat" / "config.json").read_text())["vocab_size"]
+    config = tiny(model_type, words)
+    with torch.device("meta"):
+        weights = AutoModelForCausalLM.from_config(config).parameters()
+        assert sum(weight.numel() for weight in weights) < 3_000_000
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(shelf / "chat" / name, folder / name)
+    return folder
+
+
+def greedy(model: nn.Module, ids: list[int]) -> list[int]:
+    """Return four tokens of transformers' own greedy generation, or fewer if it ends."""
+    said = model.generate(torch.tensor([ids]), max_new_tokens=4, do_sample=False)  # type: ignore[operator]
+    tokens: list[int] = said[0, len(ids) :].tolist()
+    return tokens
+
+
+def test_every_listed_architecture_is_accounted_for() -> None:
+    apart = [*PART_OF_A_LARGER_ONE, *NOT_TINY, *FAILS]
+    assert len(apart) == len(set(apart))
+    assert set(apart) <= set(LISTED)
+    assert len(WHOLE_WAY) >= 125
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", WHOLE_WAY)
+@pytest.mark.filterwarnings("default")  # transformers' own, about what some of them lack
+def test_an_architecture_is_trained_saved_merged_reloaded_and_answers(
+    model_type: str, shelf: Path, tmp_path: Path
+) -> None:
+    base = written(model_type, shelf, tmp_path / "base")
+    words = ["sft", "--model", str(base), "--dataset", str(shelf / "rows.jsonl"), "--lr", "0.01"]
+    words += ["--max_steps", "2", "--batch_size", "2", "--output_dir", str(tmp_path / "run")]
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+        assert main(words) == 0, told.getvalue()
+    whole = merge(str(tmp_path / "run"), tmp_path / "merged")
+    model, info = AutoModelForCausalLM.from_pretrained(whole, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    want = greedy(model, [5, 9, 11, 40])
+    assert want
+    sampling = Sampling(temperature=0, max_tokens=4, ignore_eos=True)
+    try:
+        engine = Torch(dtype="float32").open(served(str(whole)))
+    except PlanError as refused:
+        assert "the torch engine cannot run" in str(refused)
+        return
+    try:
+        (answer,) = engine.generate([Request(ids=[5, 9, 11, 40], sampling=sampling)])
+    finally:
+        engine.close()
+    assert list(answer.ids[: len(want)]) == want
