@@ -1,0 +1,108 @@
+"""Write docs/models.md: what the installed transformers builds, and which roles are found there.
+
+    python tools/models.py > docs/models.md
+
+It builds each native multimodal model's own default configuration on the meta device.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoModelForMultimodalLM
+from transformers.models.auto import configuration_auto, modeling_auto
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from swift.model.code import structures
+from swift.model.names import rows
+from swift.model.roles import Roles, find_roles
+from tests.model.test_families import FAILS, LISTED, NOT_TINY, PART_OF_A_LARGER_ONE, WHOLE_WAY
+
+
+def main() -> None:
+    """Write the page to standard output."""
+    transformers.logging.set_verbosity_error()
+    lines = [*_catalogue(), *_text(), *_multimodal()]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _catalogue() -> list[str]:
+    text = sum(row.modality == ("text",) for row in rows())
+    by: dict[str, int] = {}
+    for row in rows():
+        status = structures()[row.structure].status
+        by[status] = by.get(status, 0) + 1
+    said = ", ".join(f"{count} {status}" for status, count in sorted(by.items()))
+    return [
+        "# Models",
+        "",
+        f"Made by `python tools/models.py` with transformers {transformers.__version__}.",
+        "",
+        f"{len(rows())} models have a name (`swift list models`): {text} read text alone, "
+        f"{len(rows()) - text} more than that. By who computes them: {said}.",
+        "",
+        "*native*: transformers; *mapped*: we rewrite it as a native one; *converted*: another",
+        "repository of the same model is native; *near*: a native one resembles it; *remote*: only",
+        "code of its own, which is not run. Any other model works through its config.json.",
+        "",
+        "If two models could have one name: an id comes before an id without its organisation,",
+        "which comes before a further name; of equals the one on Hugging Face.",
+        "",
+    ]
+
+
+def _text() -> list[str]:
+    head = f"## Text architectures: {len(WHOLE_WAY)} of {len(LISTED)} go the whole way"
+    lines = [
+        head,
+        "",
+        "Tiny and random: two LoRA steps, save, merge, reload, greedy answers",
+        "(`tests/model/test_families.py`).",
+        "",
+        ", ".join(f"`{name}`" for name in WHOLE_WAY),
+        "",
+        "| not | why |",
+        "|---|---|",
+    ]
+    lines += [f"| `{name}` | {why} |" for name, why in sorted({**FAILS, **NOT_TINY}.items())]
+    lines += [f"| `{name}` | not of text alone |" for name in PART_OF_A_LARGER_ONE]
+    return [*lines, ""]
+
+
+def _multimodal() -> list[str]:
+    found: dict[str, Roles] = {}
+    failed: dict[str, str] = {}
+    for name in sorted(modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES):
+        try:
+            config = configuration_auto.CONFIG_MAPPING[name]()
+            with torch.device("meta"):
+                model = AutoModelForMultimodalLM.from_config(config)
+        except Exception as error:
+            failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            continue
+        found[name] = find_roles(model)
+    lines = [
+        f"## Multimodal architectures: roles in {len(found)} of {len(found) + len(failed)}",
+        "",
+        "| model_type | vision | audio | aligner | language | head |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, roles in found.items():
+        parts = (roles.vision, roles.audio, roles.aligner, roles.language, roles.head)
+        lines.append(f"| `{name}` | " + " | ".join(map(_short, parts)) + " |")
+    lines += ["", "transformers cannot build the others from their own default configuration:", ""]
+    lines += ["| model_type | exception |", "|---|---|"]
+    return [*lines, *(f"| `{name}` | {why.replace('|', '/')} |" for name, why in failed.items())]
+
+
+def _short(paths: tuple[str, ...]) -> str:
+    shown = [f"`{path}`" for path in paths[:3]]
+    return ", ".join(shown) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+
+
+if __name__ == "__main__":
+    main()
