@@ -17,6 +17,7 @@ import pytest
 
 from swift.chat.message import Message
 from swift.checkpoint import served
+from swift.cli.main import main
 from swift.core.errors import DataError, MachineError, PlanError
 from swift.dataset.sources import Raw
 from swift.engine import Engine, Request, Sampling
@@ -361,3 +362,12 @@ def test_a_folder_that_cannot_be_written_is_the_machines_matter(
     rows = chat_rows(tmp_path / "rows.jsonl", 2)
     with pytest.raises(MachineError, match="cannot write"):
         run(work(folder, rows, tmp_path / "file" / "out.jsonl"), opener)
+
+
+def test_the_input_is_never_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = '{"prompt": "a"}\n'
+    (tmp_path / "in.jsonl").write_text(rows)
+    words = ["infer", "nano", "--input", "in.jsonl", "--output", "./in.jsonl", "--overwrite"]
+    assert main(words) == 2
+    assert (tmp_path / "in.jsonl").read_text() == rows

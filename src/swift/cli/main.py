@@ -51,6 +51,9 @@ def main(words: list[str] | None = None) -> int:
 
 def _carry_out(verb: str, words: list[str]) -> int:
     try:
+        from swift.core.env import patient_threads
+
+        patient_threads()
         act = _load(VERBS[verb][1])
         return act(verb, words)
     except KeyboardInterrupt:

@@ -60,7 +60,13 @@ class _Waiting:
 
 
 def answers(
-    engine: Engine, raws: Iterable[Raw], sampling: Sampling, *, begin: int = 0, ahead: int = AHEAD
+    engine: Engine,
+    raws: Iterable[Raw],
+    sampling: Sampling,
+    *,
+    begin: int = 0,
+    ahead: int = AHEAD,
+    told: Callable[[int], None] = lambda tokens: None,
 ) -> Generator[Answered, None, None]:
     """Yield the answer of each row, in the rows' order.
 
@@ -70,6 +76,7 @@ def answers(
         sampling: How; a `seed` is counted up row by row, so that equal rows may differ.
         begin: Number of the first row.
         ahead: Most rows at the engine at once.
+        told: Gets the tokens of each answer when it is there, which is not in order.
 
     Raises:
         MachineError: The engine failed at a row.
@@ -77,7 +84,7 @@ def answers(
     waiting: deque[_Waiting] = deque()
     try:
         for index, raw in enumerate(raws, begin):
-            waiting.append(_submit(engine, index, read(raw), sampling))
+            waiting.append(_submit(engine, index, read(raw), sampling, told))
             if len(waiting) >= ahead:
                 yield _wait(waiting)
         while waiting:
@@ -87,8 +94,11 @@ def answers(
             each.cancel()
 
 
-def _submit(engine: Engine, index: int, asked: Asked, sampling: Sampling) -> _Waiting:
+def _submit(
+    engine: Engine, index: int, asked: Asked, sampling: Sampling, told: Callable[[int], None]
+) -> _Waiting:
     future: Future[Delta] = Future()
+    future.add_done_callback(lambda done: told(len(done.result().ids)))
     row = Answered(index=index, asked=asked, error=asked.trouble)
     if not asked.trouble:
         try:
