@@ -64,7 +64,7 @@ class Show(Protocol):
         """So many rows of `total` were answered before."""
 
     def row(self, tokens: int) -> None:
-        """One more row is answered, with so many tokens; not in order, on the engine's thread."""
+        """One more row is answered, with so many tokens; not in order."""
 
     def end(self) -> None:
         """It is over, well or not."""
