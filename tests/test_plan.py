@@ -115,7 +115,11 @@ def test_the_digest_is_of_meaning(base: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("nan", "write `nano`"), ("qwen/Qwen-7B", "HF_HUB_OFFLINE is set"), ("src", "without config.json")],
+    [
+        ("nan", "write `nano`"),
+        ("qwen/Qwen-7B", "HF_HUB_OFFLINE is set"),
+        ("src", "without config.json"),
+    ],
 )
 def test_an_unknown_model_says_where_it_was_looked_for(name: str, says: str) -> None:
     with pytest.raises(PlanError, match=says):

@@ -231,7 +231,7 @@ def test_every_spelling_leads_to_a_key_that_exists() -> None:
     known = set(Recipe.model_fields)
     for key in Recipe.model_fields:
         known |= {f"{key}.{f}" for _, cls in spelling_module.options(key) for f in cls.model_fields}
-    assert {r["key"] for r in rows} - {""} <= known
+    assert {r["key"] for r in rows} - {"", "!"} <= known
     assert not {r["spelling"] for r in rows} & set(Recipe.model_fields)
 
 
@@ -396,3 +396,20 @@ def test_what_nobody_names_is_read_beside_or_stands_in(
     said.clear()
     wished(None, [("model", "x"), ("dataset", "a.jsonl")], "sft", said.append)
     assert said == []
+
+
+def test_other_toolkits_flags_that_change_nothing_are_passed_over() -> None:
+    read(None, [("logging_steps", "10"), ("report_to", "none"), ("packing", "false")])
+
+
+def test_what_is_not_there_says_what_to_do_instead() -> None:
+    with pytest.raises(RecipeError) as found:
+        read(None, [("deepspeed", "zero2"), ("max_samples", "10"), ("report_to", "wandb")])
+    fixes = [p.fix for p in found.value.problems]
+    assert "fsdp" in fixes[0] and "#500" in fixes[1] and "events.jsonl" in fixes[2]
+
+
+def test_a_word_of_two_sections_names_both() -> None:
+    with pytest.raises(RecipeError, match=r"`tuner\.name` or|` or `"):
+        read(None, [("name", "x")])
+    assert read(None, [("dtype", "float16")]).model.dtype == "float16"

@@ -48,6 +48,10 @@ if TYPE_CHECKING:  # typing itself would take a fifth of the time of `swift --he
     )
 
 
+def __dir__() -> "list[str]":
+    return list(__all__)
+
+
 def __getattr__(name: str) -> "Any":
     """Import the Python doors when one is first asked for: `swift --help` needs none of them."""
     if name not in __all__:

@@ -137,10 +137,17 @@ def served(id: str, adapter: str | None = None, *, hub: str = "auto", revision: 
 
 def _served(id: str, base: Path, speech: Path, adapter: Path | None) -> Served:
     facts = read_facts(id, base)
-    name = id if not Path(id).expanduser().is_dir() else Path(id).expanduser().resolve().name
+    place = Path(id).expanduser()
+    name = id if not place.is_dir() else _called(place.resolve())
     return Served(
         id=name, folder=base, adapter=adapter, speech=speech.resolve(), context=facts.context
     )
+
+
+def _called(folder: Path) -> str:
+    """Return the name of a folder, or of the run that it is of: many are called `merged`."""
+    of_a_run = folder.name == "merged" or _NAME.fullmatch(folder.name)
+    return folder.parent.name if of_a_run else folder.name
 
 
 def _base_of(adapter: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,26 @@ def test_a_folder_that_cannot_be_written_is_known_at_once(tmp_path: Path) -> Non
 
 def test_free_bytes_of_a_folder_yet_to_be_made_are_its_parents(tmp_path: Path) -> None:
     assert files.free_bytes(tmp_path / "a" / "b") > 0
+
+
+def test_two_who_write_one_folder_do_not_spoil_each_other(tmp_path: Path) -> None:
+    """The first to end wins; the other is told."""
+    final = tmp_path / "out"
+    with pytest.raises(MachineError, match="cannot write"), files.whole_folder(final) as mine:
+        (mine / "a").write_text("mine")
+        theirs = tmp_path / "theirs"
+        theirs.mkdir()
+        (theirs / "a").write_text("theirs")
+        theirs.rename(final)
+    assert (final / "a").read_text() == "theirs"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_dead_process_left_is_swept_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (tmp_path / f".aside-out-{dead.pid}").mkdir()
+    (tmp_path / f".aside-out-{os.getppid()}").mkdir()
+    with files.whole_folder(tmp_path / "out"):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f".aside-out-{os.getppid()}", "out"]

@@ -245,3 +245,25 @@ def test_chat_prompts_are_the_trained_ones(engine: TorchEngine) -> None:
     prompt = speaker.chat(talk[:1])
     assert ids[: len(prompt)] == prompt
     assert marks.index(True) == len(prompt)
+
+
+def test_what_the_model_has_no_logit_for_is_refused_or_passed_over(engine: TorchEngine) -> None:
+    """One request must not spoil the step of all others."""
+    for sampling in (Sampling(logit_bias={999: 1.0}), Sampling(stop_token_ids=(999,))):
+        with pytest.raises(UserError, match="unknown token"):
+            engine.submit(Request(ids=[5], sampling=sampling), lambda delta: None)
+
+
+@pytest.mark.parametrize("heat", [1e-45, 1e-38, 1e-9])
+def test_the_smallest_temperatures_are_greedy(engine: TorchEngine, heat: float) -> None:
+    ids = prompts(1, seed=12)[0]
+    cold = GREEDY.model_copy(update={"temperature": heat, "seed": 1})
+    ours = engine.generate([Request(ids=ids, sampling=cold), Request(ids=ids, sampling=GREEDY)])
+    assert ours[0].ids == ours[1].ids
+
+
+def test_seeds_below_zero_are_seeds_of_their_own(engine: TorchEngine) -> None:
+    ids = prompts(1, seed=13)[0]
+    hot = [Sampling(temperature=2.0, seed=s, max_tokens=20, ignore_eos=True) for s in (1, -1)]
+    a, b = engine.generate([Request(ids=ids, sampling=s) for s in hot])
+    assert a.ids != b.ids

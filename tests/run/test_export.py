@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,3 +161,56 @@ def test_adapters_that_are_more_than_products_go_through_peft(
     with torch.no_grad():
         whole = peft.eval()(torch.tensor(IDS)).logits
     assert float((opened((folder, None))[0] - whole).abs().max()) <= 1e-4
+
+
+def test_an_adapter_over_the_embedding_is_not_dropped(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = tiny_chat_model(tmp_path / "base", tied=False)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
+    with quiet():
+        peft = get_peft_model(model, LoraConfig(r=4, target_modules=["embed_tokens", "q_proj"]))
+    with torch.no_grad():
+        for name, weight in peft.named_parameters():
+            if "lora_" in name:
+                weight.normal_(0, 0.3)
+    peft.save_pretrained(tmp_path / "adapter")
+    folder = merge(str(base), tmp_path / "out", adapter=str(tmp_path / "adapter"))
+    with torch.no_grad():
+        whole = peft.eval()(torch.tensor(IDS)).logits
+    assert float((opened((folder, None))[0] - whole).abs().max()) <= 1e-4
+
+
+def test_an_adapter_that_unties_the_head_is_refused(tmp_path: Path) -> None:
+    """Written with the base's configuration, one of its two matrices would be lost."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = tiny_chat_model(tmp_path / "base", tied=True)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
+    config = LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["lm_head"])
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peft = get_peft_model(model, config)
+        with torch.no_grad():
+            for name, weight in peft.named_parameters():
+                if "modules_to_save" in name:
+                    weight.add_(0.5)
+        peft.save_pretrained(tmp_path / "adapter")
+        with pytest.raises(PlanError, match="ties"):
+            merge(str(base), tmp_path / "out", adapter=str(tmp_path / "adapter"))
+
+
+def test_broken_adapters_are_named(trained: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    shutil.copytree(trained.checkpoint, folder)
+    (folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(PlanError, match="are not there"):
+        merge(str(trained.base), tmp_path / "out", adapter=str(folder))
+    (folder / "adapter_config.json").write_text("[]")
+    with pytest.raises(PlanError, match="no adapter's configuration"):
+        merge(str(trained.base), tmp_path / "out", adapter=str(folder))
+    other = tiny_chat_model(tmp_path / "wide", hidden=64)
+    with pytest.raises(PlanError, match="the base model's"):
+        merge(str(other), tmp_path / "out", adapter=str(trained.checkpoint))

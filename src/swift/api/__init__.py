@@ -14,19 +14,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from swift.api.live import LoRAConfig, adapted, tuner_of
 from swift.api.result import Result
 from swift.core import env
-from swift.core.errors import PlanError, Problem, UserError
+from swift.core.errors import PlanError, Problem, RecipeError, UserError
 from swift.recipe.absent import wished
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from swift.recipe import Recipe
+
 env.without_advice_of_bitsandbytes()
+env.patient_threads()
 
 __all__ = [
     "LoRAConfig",
@@ -46,6 +50,7 @@ def train(
     *,
     ref_model: str | nn.Module | None = None,
     tokenizer: Any = None,
+    processing_class: Any = None,
     train_dataset: Any = None,
     eval_dataset: Any = None,
     data_args: Mapping[str, Any] | None = None,
@@ -61,6 +66,7 @@ def train(
             `datasets.Dataset`.
         ref_model: The reference of dpo, where it is not the model itself: a name or a live model.
         tokenizer: Of a live model whose `name_or_path` leads to none.
+        processing_class: Another name for `tokenizer`.
         train_dataset: Another name for `dataset`.
         eval_dataset: Rows, a name or a share to validate on.
         data_args: Options of `data`, as a map.
@@ -81,23 +87,24 @@ def train(
     if isinstance(model, str | Path):
         said.append(("model", str(model)))
     elif model is not None:
-        models["policy"] = model
+        models["policy"] = _live(model, "model")
     if isinstance(ref_model, str | Path):
         said.append(("method.reference", str(ref_model)))
     elif ref_model is not None:
-        models["reference"] = ref_model
+        models["reference"] = _live(ref_model, "ref_model")
     named, live_rows = _rows(rows)
     held_name, live_held = _rows(eval_dataset)
     said += [("dataset", named)] if named is not None else []
     said += [("data.validation", held_name)] if held_name is not None else []
     said += [(f"data.{key}", value) for key, value in (data_args or {}).items()]
-    said += list(options.items())
+    said += [(k, str(v) if isinstance(v, Path) else v) for k, v in options.items()]
     facts = None
     if "policy" in models:
-        facts, own = tuner_of(models["policy"], tokenizer)
+        facts, own = tuner_of(models["policy"], tokenizer or processing_class)
         said = [("model.id", facts.id), *own, *said]
-    there = frozenset({"model"} & {"model" for _ in models} | ({"dataset"} if live_rows else set()))
-    wish = wished(Path(recipe) if recipe else None, said, verb, _aloud, there)
+    there = {"model"} if "policy" in models else set()
+    there |= {"dataset"} if live_rows is not None else set()
+    wish = _wished(Path(recipe) if recipe else None, said, verb, frozenset(there))
     given = Given(models=models, rows=live_rows, validation=live_held, facts=facts)
     return Result.of(launch(wish, given), models.get("policy"))
 
@@ -182,9 +189,21 @@ class Swift:
         return applied(model, newest(folder) or folder, trainable=True)
 
 
-def SwiftModel(model: nn.Module, config: LoRAConfig | Mapping[str, Any] | Any) -> Any:  # noqa: N802
-    """Return `model` with a fresh adapter; the same as `Swift.prepare_model`."""
-    return adapted(model, config)
+class SwiftModel:
+    """`SwiftModel(model, config)` is `Swift.prepare_model(model, config)`."""
+
+    def __new__(cls, model: nn.Module, config: LoRAConfig | Mapping[str, Any] | Any) -> Any:
+        """Return `model` with a fresh adapter."""
+        return adapted(model, config)
+
+    from_pretrained = staticmethod(Swift.from_pretrained)
+
+
+def _live(model: Any, where: str) -> nn.Module:
+    if not hasattr(model, "named_parameters"):
+        what = f"a {type(model).__name__} is no model"
+        raise UserError(Problem(where=where, what=what, fix="a name, a folder, or a live model"))
+    return cast("nn.Module", model)
 
 
 def _rows(said: Any) -> tuple[Any, list[Mapping[str, Any]] | None]:
@@ -206,6 +225,18 @@ def _rows(said: Any) -> tuple[Any, list[Mapping[str, Any]] | None]:
         what = f"row {broken} is a {type(items[broken - 1]).__name__}, not a map"
         raise UserError(Problem(where="dataset", what=what, fix="rows like {'messages': [...]}"))
     return None, [dict(i) for i in items]
+
+
+def _wished(
+    path: Path | None, said: list[tuple[str, Any]], verb: str | None, there: frozenset[str]
+) -> Recipe:
+    """Read the recipe; options are named here as Python names them, without dashes."""
+    try:
+        return wished(path, said, verb, _aloud, there)
+    except RecipeError as error:
+        raise RecipeError(
+            [replace(p, where=p.where.removeprefix("--")) for p in error.problems]
+        ) from None
 
 
 def _aloud(text: str) -> None:

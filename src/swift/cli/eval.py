@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from swift.run.evaluate import Result
 
 _OWN = ("dataset", "split", "normal", "output", "overwrite")
-_NANO = "nano-orders#300"
+_NANO = "nano-orders#200"
 
 _HEAD = """usage: swift eval MODEL --dataset FILE|NAME#n [--output FOLDER] [--key value ...]
 
@@ -25,7 +25,8 @@ Answer each row and compare with the row's own answer. Says the share of exact m
 95 % interval (Wilson), tokens, and tokens per CPU second. Stopped or killed, and started again with
 the same words, it goes on where it was.
 
-  --dataset NAME       rows of a file or of a data set; `nano` has nano-orders#300
+  --dataset NAME       rows of a file or of a data set; by default what the run was validated on, or
+                       the held-out part of what it learned; for `nano` nano-orders#200
   --split NAME         part of a generated data set = validation
   --normal text|json   what is the same: letters, but for white space around, or JSON values, with
                        keys in any order and exact types (3 is neither 3.0 nor true) = text
@@ -74,7 +75,10 @@ def _normal(said: str) -> str:
 
 
 def _default(asked: Asked) -> str:
-    """Return the rows for a model of ours where nobody names any."""
+    """Return the rows where nobody names any: a run's own, or those of a model of ours."""
+    if own := _of_run(asked):
+        print(f"no dataset given, so `{own}` is used", file=sys.stderr)
+        return own
     find = import_module("swift.model.find")
     env = import_module("swift.core.env")
     own = find.find_model(find.EMBEDDED, env.cache_home())
@@ -83,6 +87,23 @@ def _default(asked: Asked) -> str:
         raise UserError(Problem(what=what, fix="--dataset rows.jsonl, or a name"))
     print(f"no dataset given, so `{_NANO}` is used", file=sys.stderr)
     return _NANO
+
+
+def _of_run(asked: Asked) -> str:
+    """Return what a run was validated on, or the held-out part of what it learned; "" for none."""
+    place = asked.served.adapter or asked.served.folder
+    if not (place / "swift.json").is_file():
+        return ""
+    recipe = import_module("swift.checkpoint").read_card(place).recipe
+    held = recipe["data"]["validation"]
+    if isinstance(held, str):
+        return held
+    names = [str(d["name"]).partition("#")[0] for d in recipe["dataset"]]
+    find = import_module("swift.dataset.sources").find
+    if len(names) == 1 and find(names[0]).generator:
+        return names[0]
+    what = f"the run learned from {', '.join(names)}, which would prove nothing"
+    raise UserError(Problem(where="--dataset", what=what, fix="--dataset other-rows.jsonl"))
 
 
 def _split(rows: str) -> str:
@@ -100,6 +121,8 @@ def _shown(result: Result) -> str:
         ("95 % interval", f"{low:.1%} to {high:.1%}"),
         ("tokens", f"{found.tokens}"),
     ]
+    if found.cut:
+        rows.append(("answers cut before their end", f"{found.cut}"))
     if found.unanswered:
         rows.insert(1, ("rows without an answer to compare with", f"{found.unanswered}"))
     if found.failed:

@@ -54,6 +54,9 @@ def main(words: list[str] | None = None) -> int:
 
 def _carry_out(verb: str, words: list[str]) -> int:
     try:
+        from swift.core.env import patient_threads
+
+        patient_threads()
         act = _load(VERBS[verb][1])
         _show_downloads()
         return act(verb, words)

@@ -15,8 +15,11 @@ from swift.engine import Sampling
 if TYPE_CHECKING:
     from swift.core.yaml import KeyPath
 
-_GREEDY = {"temperature": 0.0}
+_GREEDY: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1024}
 """What these verbs take where nobody says, other than Sampling itself."""
+
+_ELSEWHERE = {"max_new_tokens": "max_tokens", "max_length": "max_tokens"}
+"""What other toolkits call a field."""
 
 _HIDDEN = frozenset({"logprobs"})
 """Fields that no verb shows."""
@@ -41,6 +44,7 @@ def read(
     said: dict[str, Any] = {}
     for name, value in flags:
         field = name.replace("-", "_")
+        field = _ELSEWHERE.get(field, field)
         if field in FIELDS:
             _lay(said, field, value, problems)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import shutil
 import tempfile
@@ -49,15 +50,18 @@ def write_bytes(path: Path, data: bytes) -> None:
 def whole_folder(final: Path) -> Iterator[Path]:
     """Yield an empty folder beside `final` that takes its name when the block ends well.
 
-    A block that raises leaves nothing. What a killed process left of an earlier try at `final` is
-    removed first, so only one process may write it at a time.
+    A block that raises leaves nothing. What killed processes left of earlier tries at `final` is
+    removed first. Of several processes that write it at once, the first to end wins.
 
     Raises:
         MachineError: `final` exists and is no empty folder, or its parent cannot be written.
     """
-    aside = final.with_name(f"{_ASIDE}{final.name}")
+    stem = f"{_ASIDE}{final.name}-"
+    aside = final.with_name(f"{stem}{os.getpid()}")
     try:
-        shutil.rmtree(aside, ignore_errors=True)
+        for left in final.parent.glob(f"{glob.escape(stem)}*"):
+            if not _lives(left.name.removeprefix(stem)) or left == aside:
+                shutil.rmtree(left, ignore_errors=True)
         aside.mkdir(parents=True)
     except OSError as error:
         raise cannot_write(final, error) from error
@@ -72,6 +76,19 @@ def whole_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
         raise
     sync_tree(final.parent, deep=False)
+
+
+def _lives(pid: str) -> bool:
+    """Return whether a process of this machine has that number."""
+    if not pid.isdecimal():
+        return True  # no folder of ours
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def sync_tree(folder: Path, *, deep: bool = True) -> None:
@@ -115,6 +132,7 @@ def cannot_write(path: Path, error: OSError) -> MachineError:
         errno.EACCES: "choose a folder that you may write",
         errno.EPERM: "choose a folder that you may write",
         errno.ENOENT: "make its folder first",
+        errno.ENOTEMPTY: "another process was first: use what it wrote, or choose another folder",
     }
     what = f"cannot write `{path}`: {error.strerror or error}"
     return MachineError(Problem(what=what, fix=fixes.get(error.errno or 0, "")))

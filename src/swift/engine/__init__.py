@@ -57,7 +57,7 @@ class Sampling(Value):
     min_p: float = Field(default=0.0, ge=0, le=1)
     """Tokens below this share of the likeliest one's probability are out."""
 
-    repetition_penalty: float = Field(default=1.0, gt=0)
+    repetition_penalty: float = Field(default=1.0, ge=0.001, le=1000)
     """Divides positive and multiplies negative logits of tokens met before, prompt and answer
     (Keskar et al., 2019, arXiv:1909.05858)."""
 

@@ -25,6 +25,7 @@ class Answer:
         deliver: Callable[[Delta], None],
         speaker: Speaker,
         context: int,
+        vocabulary: int,
     ) -> None:
         s = request.sampling
         self.request, self.deliver = request, deliver
@@ -37,9 +38,12 @@ class Answer:
         self.ended = False
         room = context - len(self.ids)
         self._most = room if s.max_tokens is None else min(room, s.max_tokens)
-        self._own = frozenset() if s.ignore_eos else speaker.stop_ids
-        self._ends = self._own | frozenset(s.stop_token_ids)
-        self.chooser = Chooser(s, Random(s.seed), request.ids)
+        own = frozenset() if s.ignore_eos else speaker.stop_ids
+        # A tokenizer may know tokens that the model has no logit for.
+        self._ends = frozenset(id for id in own | set(s.stop_token_ids) if id < vocabulary)
+        # Random takes a number's size alone: -1 would draw as 1 does.
+        seed = None if s.seed is None else s.seed % 2**64
+        self.chooser = Chooser(s, Random(seed), request.ids)
         self._ban()
         self._speaker = speaker
         self._text = Text(speaker, s.stop) if request.stream or s.stop else None

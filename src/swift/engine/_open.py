@@ -50,7 +50,7 @@ def open_model(served: Served, adapter: str, device: torch.device, dtype: torch.
         )
     weights = open_weights(facts, [n for n, _ in model.named_parameters()])
     if served.adapter and adapter == "merged":
-        weights = merged(weights, served.adapter, facts)
+        weights = merged(weights, served.adapter, facts, model)
     # Tied weights come once; tie_weights puts them in their other places.
     state = {n: weights.read(n).to(device=device, dtype=dtype) for n, _ in model.named_parameters()}
     model.load_state_dict(state, assign=True, strict=False)

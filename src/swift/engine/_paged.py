@@ -8,11 +8,13 @@ attention depends on how long the sequences are: there is no padding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention as attend
@@ -63,7 +65,12 @@ class Pool:
     def _empty(self, like_BHTD: Tensor) -> Tensor:
         heads, width = like_BHTD.shape[1], like_BHTD.shape[3]
         # Zeros, not garbage: what a mask hides is still multiplied, and 0 * nan is nan.
-        return like_BHTD.new_zeros(self._blocks + 1, self.block_size, heads, width)
+        shape = (self._blocks + 1, self.block_size, heads, width)
+        if like_BHTD.device.type != "cpu":
+            return like_BHTD.new_zeros(shape)
+        # numpy asks the system for zeros, so that memory is taken only as blocks are used.
+        size = math.prod(shape) * like_BHTD.element_size()
+        return torch.from_numpy(np.zeros(size, np.uint8)).view(like_BHTD.dtype).view(shape)
 
 
 @dataclass(frozen=True, kw_only=True)

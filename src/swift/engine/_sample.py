@@ -112,8 +112,9 @@ def _draw(logits_NV: Tensor, choosers: Sequence[Chooser], filtered: bool) -> lis
         return torch.tensor(values, dtype=torch.float64, device=logits_NV.device)[:, None]
 
     rules = [c.sampling for c in choosers]
-    heat = column([s.temperature for s in rules]).to(logits_NV.dtype)
-    share_NV = (logits_NV / heat).softmax(-1)
+    # The best logit is 0 before it is divided, so that no temperature makes it infinite.
+    heat = column([max(s.temperature, 1e-30) for s in rules]).to(logits_NV.dtype)
+    share_NV = ((logits_NV - logits_NV.amax(-1, keepdim=True)) / heat).softmax(-1)
     picks = column([c.random.random() for c in choosers])
     order_NV: Tensor | None = None
     if filtered:

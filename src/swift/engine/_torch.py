@@ -49,7 +49,7 @@ class TorchEngine:
     def submit(self, request: Request, deliver: Callable[[Delta], None]) -> Callable[[], None]:
         """Queue a request. See Engine."""
         self._check(request)
-        answer = Answer(request, deliver, self.speaker, self._context)
+        answer = Answer(request, deliver, self.speaker, self._context, self._vocabulary)
         self._inbox.put(answer)
 
         def cancel() -> None:
@@ -98,7 +98,7 @@ class TorchEngine:
         self._thread.join()
 
     def _check(self, request: Request) -> None:
-        size, vocabulary = len(request.ids), self._vocabulary
+        size, vocabulary, sampling = len(request.ids), self._vocabulary, request.sampling
         what = fix = ""
         if self._closed:
             what = "the engine is closed"
@@ -106,6 +106,9 @@ class TorchEngine:
             what, fix = "the prompt is empty", "give at least one token"
         elif min(request.ids) < 0 or max(request.ids) >= vocabulary:
             what, fix = "the prompt has an unknown token", f"ids go from 0 to {vocabulary - 1}"
+        elif max((*sampling.logit_bias, *sampling.stop_token_ids), default=0) >= vocabulary:
+            what = "logit_bias or stop_token_ids has an unknown token"
+            fix = f"ids go from 0 to {vocabulary - 1}"
         elif size >= self._context:
             what = f"the prompt has {size} tokens, but {self._context} is the most with its answer"
             fix = "shorten it"

@@ -124,7 +124,13 @@ def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files of a model folder, each once, in order of name."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        names = {
+            str(n) for n in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        }
+        strange = [name for name in names if Path(name).name != name]
+        if strange:
+            what = f"it names `{strange[0]}`, which is no file beside it"
+            raise PlanError(Problem(where=str(index), what=what, fix="fetch it again"))
         return [folder / name for name in sorted(names)]
     return sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("adapter_"))
 
@@ -138,6 +144,8 @@ def header(path: Path) -> dict[str, dict[str, Any]]:
     try:
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
+            if size > path.stat().st_size:
+                raise ValueError("its beginning is no safetensors header")
             entries: dict[str, dict[str, Any]] = json.loads(file.read(size))
     except (OSError, ValueError, struct.error) as error:
         raise PlanError(

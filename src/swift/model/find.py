@@ -9,6 +9,7 @@ from pathlib import Path
 
 from swift.core.env import hub_root
 from swift.core.errors import PlanError, Problem
+from swift.core.files import cannot_write
 from swift.hub.local import look_up, names, the_one
 from swift.model.names import Row, find, near
 from swift.model.quirks import opened
@@ -47,8 +48,8 @@ def find_model(
         raise PlanError(
             Problem(
                 where="model",
-                what=f"{checkpoint} is an adapter, and merging it into its base is not there yet",
-                fix="give the folder of a whole model",
+                what=f"{checkpoint} is an adapter, and this wants a whole model",
+                fix=f"swift merge {id}, and give the folder it names",
             )
         )
     if id.lower() == EMBEDDED:
@@ -122,7 +123,10 @@ def _lay_out(source: Path, cache: Path) -> Path:
     target = cache / "models" / f"{EMBEDDED}-{digest}"
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(target.parent, error) from error
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()

@@ -80,6 +80,7 @@ class Plan(Value):
     def describe(self) -> str:
         """Return the plan as a few lines for people."""
         r, m, s = self.recipe, self.model, self.sizes
+        whole = self.data_world * s.micro * s.accumulation
         wide = f"{self.world} x {self.device}" if self.world > 1 else self.device
         lines = {
             "model": f"{m.id}  {m.architecture}, {m.parameters / 1e6:,.2f} M weights",
@@ -88,7 +89,8 @@ class Plan(Value):
             "tuner": f"{r.tuner.name}  {_options(r.tuner)}",
             **({"quant": f"{r.quant.name}  {_options(r.quant)}"} if r.quant else {}),
             "batch": f"{s.batch} samples a step = {self.data_world} x {s.micro} x {s.accumulation}"
-            " (ranks x micro-batch x accumulation)",
+            " (ranks x micro-batch x accumulation)"
+            + (", not all full" if whole != s.batch else ""),
             "rate": f"{self.learning_rate:g}, {r.train.schedule}, warmup {r.train.warmup:g}",
             "compute": f"{self.dtype} on {wide}, {self.strategy}, {self.attention} attention",
             "run folder": self.output_dir or "runs/… (the next free name)",

@@ -2,7 +2,8 @@
 
 `spelling.csv` holds the other toolkits' names. A row with a `value` holds for that value alone and
 says what it `means` (nothing, if that is empty); a row without one passes any value on, and
-`[,]` there cuts text at its commas. An empty `key` accepts what is done in any case.
+`[,]` there cuts text at its commas. An empty `key` accepts what is done in any case, with the value
+`*` whatever is said. The key `!` refuses, and `means` says what to do instead.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ def meaning(name: str, value: Any) -> tuple[KeyPath, Any] | None:
 def closest(name: str) -> str:
     """Return a repair for a name nobody knows: "write `learning_rate`"."""
     word = name.replace("-", "_").rpartition(".")[2]
+    if len(places := _leaves().get(word, ())) > 1:
+        return "write " + " or ".join(f"`{dotted(place)}`" for place in places)
     own = nearest(word, list(Recipe.model_fields))
     if own.startswith("write"):
         return own
@@ -110,10 +113,12 @@ def _own_path(word: str) -> KeyPath:
 def _translate(rows: Sequence[Row], value: Any) -> tuple[KeyPath, Any]:
     said = shown(value).lower()
     exact = [row for row in rows if row["value"] and row["value"].lower() == said]
-    row = next(iter(exact + [row for row in rows if not row["value"]]), None)
+    row = next(iter(exact + [row for row in rows if row["value"] in ("", "*")]), None)
     if row is None:
         known = " or ".join(f"`{row['value']}`" for row in rows)
         raise ValueError(f"it takes {known}")
+    if row["key"] == "!":
+        raise ValueError(row["means"])
     path: KeyPath = tuple(row["key"].split(".")) if row["key"] else ()
     if row["value"]:
         return (path, yaml.flag(row["means"])) if row["means"] else ((), None)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from swift.core.errors import MachineError, Problem, UserError
@@ -18,6 +20,10 @@ GREEDY = Sampling(temperature=0.0)
 
 AHEAD = 256
 """Rows at the engine at once, where nobody says; four times the torch engine's slots."""
+
+
+_TICK = 0.2
+"""Seconds between two looks at whether an answer is there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +66,13 @@ class _Waiting:
 
 
 def answers(
-    engine: Engine, raws: Iterable[Raw], sampling: Sampling, *, begin: int = 0, ahead: int = AHEAD
+    engine: Engine,
+    raws: Iterable[Raw],
+    sampling: Sampling,
+    *,
+    begin: int = 0,
+    ahead: int = AHEAD,
+    told: Callable[[int], None] = lambda tokens: None,
 ) -> Generator[Answered, None, None]:
     """Yield the answer of each row, in the rows' order.
 
@@ -70,25 +82,30 @@ def answers(
         sampling: How; a `seed` is counted up row by row, so that equal rows may differ.
         begin: Number of the first row.
         ahead: Most rows at the engine at once.
+        told: Gets the tokens of each answer when it is there, which is not in order.
 
     Raises:
         MachineError: The engine failed at a row.
     """
     waiting: deque[_Waiting] = deque()
+    made: SimpleQueue[int] = SimpleQueue()
     try:
         for index, raw in enumerate(raws, begin):
-            waiting.append(_submit(engine, index, read(raw), sampling))
+            waiting.append(_submit(engine, index, read(raw), sampling, made))
             if len(waiting) >= ahead:
-                yield _wait(waiting)
+                yield _wait(waiting, made, told)
         while waiting:
-            yield _wait(waiting)
+            yield _wait(waiting, made, told)
     finally:
         for each in waiting:
             each.cancel()
 
 
-def _submit(engine: Engine, index: int, asked: Asked, sampling: Sampling) -> _Waiting:
+def _submit(
+    engine: Engine, index: int, asked: Asked, sampling: Sampling, made: SimpleQueue[int]
+) -> _Waiting:
     future: Future[Delta] = Future()
+    future.add_done_callback(lambda done: made.put(len(done.result().ids)))
     row = Answered(index=index, asked=asked, error=asked.trouble)
     if not asked.trouble:
         try:
@@ -110,9 +127,15 @@ def _seeded(sampling: Sampling, index: int) -> Sampling:
     return sampling.model_copy(update={"seed": sampling.seed + index})
 
 
-def _wait(waiting: deque[_Waiting]) -> Answered:
-    """Return the oldest row's answer."""
-    row, answer = waiting[0].row, waiting[0].future.result()
+def _wait(
+    waiting: deque[_Waiting], made: SimpleQueue[int], told: Callable[[int], None]
+) -> Answered:
+    """Return the oldest row's answer; meanwhile tell of those that are there before it."""
+    row, future = waiting[0].row, waiting[0].future
+    while not future.done() or not made.empty():
+        with suppress(Empty):
+            told(made.get(timeout=_TICK))
+    answer = future.result()
     waiting.popleft()  # only now: until it is there, it must be cancelled with the others
     if row.error:
         return row

@@ -113,6 +113,8 @@ def _encoded(
         report=report,
     )
     event("data", split=split, text=report.describe(), **report.as_dict())
+    if report.samples < report.rows / 2:
+        event("warning", text=f"only {report.samples:,} of {report.rows:,} rows are trained on")
     return made
 
 

@@ -247,18 +247,18 @@ def _serve_and_ask(trip: Trip, show: Show, found: dict[str, Found]) -> None:
         ready = {"seconds": time.monotonic() - begin, "url": server.url, "pid": server.pid}
         show.end("serve", ready, before=False)
         show.begin("ask")
-        answered = _ask(server.url, trip.merged.name)
+        answered = _ask(server.url)
         show.end("ask", answered, before=False)
     found |= {"serve": ready, "ask": answered}
     write_text(trip.folder / "ask.json", json.dumps(answered, ensure_ascii=False, indent=1))
 
 
-def _ask(url: str, model: str) -> Found:
+def _ask(url: str) -> Found:
     """Ask one held-out order, in the user's language, and judge the answer."""
     chinese = language() == "zh"
     rows = (row["messages"] for row in held_out("combo"))
     question, truth = next(r for r in rows if r[0]["content"].isascii() != chinese)
-    body = {"model": model, "messages": [question], "temperature": 0, "max_tokens": _NEW_TOKENS}
+    body = {"messages": [question], "temperature": 0, "max_tokens": _NEW_TOKENS}
     begin = time.monotonic()
     answer = ask(f"{url}/v1/chat/completions", body)
     seconds = time.monotonic() - begin

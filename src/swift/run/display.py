@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from shutil import get_terminal_size
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -64,7 +65,11 @@ class Display:
         self._begin = self._last = time.monotonic()
         if self._out.isatty():
             self._bar = tqdm(
-                total=self._total, initial=self._first, file=self._out, unit="step", leave=True
+                total=self._total,
+                initial=self._first,
+                file=self._out,
+                unit="step",
+                ncols=get_terminal_size().columns,  # a terminal that knows no size has 80
             )
 
     def _step(self, event: dict[str, Any]) -> None:

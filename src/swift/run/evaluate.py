@@ -46,6 +46,9 @@ class Tally:
     tokens: int = 0
     """New tokens of all answers."""
 
+    cut: int = 0
+    """Answers that came to no end of their own: max_tokens or the context was full."""
+
     @property
     def share(self) -> float:
         """Share of right answers, in [0, 1]; not a number without rows."""
@@ -109,7 +112,11 @@ def tally(lines: Iterable[Mapping[str, Any]], score: Score) -> Tally:
 def _count(found: Tally, line: Mapping[str, Any], score: Score) -> Tally:
     if "error" in line:
         return replace(found, failed=found.failed + 1, rows=found.rows + ("labels" in line))
-    found = replace(found, tokens=found.tokens + line["usage"]["completion_tokens"])
+    found = replace(
+        found,
+        tokens=found.tokens + line["usage"]["completion_tokens"],
+        cut=found.cut + (line["finish_reason"] == "length"),
+    )
     if "labels" not in line:
         return replace(found, unanswered=found.unanswered + 1)
     try:
@@ -180,6 +187,7 @@ def _card(work: Inference, score: Score, result: Result) -> dict[str, Any]:
         "rows_without_answer": found.unanswered,
         "rows_failed": found.failed,
         "tokens": found.tokens,
+        "answers_cut": found.cut,
         "measured": {"tokens": result.done.tokens, "cpu_s": round(result.done.cpu_s, 3)},
     }
 

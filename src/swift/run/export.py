@@ -60,7 +60,7 @@ def merge(
     facts = read_facts(what.id, what.folder)
     model = skeleton(facts, "sdpa")
     names = [name for name, _ in model.named_parameters()]
-    weights = merged(open_weights(facts, names), what.adapter, facts)
+    weights = merged(open_weights(facts, names), what.adapter, facts, model)
     with whole_folder(folder) as aside:
         save_model(_each(weights, names), model, aside, kind)
         _companions(what, aside)

@@ -8,7 +8,7 @@ from pathlib import Path
 from swift.checkpoint import newest, read_card
 from swift.core.errors import MachineError, PlanError, Problem
 from swift.core.events import read_events
-from swift.core.files import probe, write_text
+from swift.core.files import locked, probe, write_text
 from swift.plan import Plan, read_plan, write_plan
 
 RUNS = Path("runs")
@@ -78,10 +78,29 @@ def _continued(plan: Plan, folder: Path) -> Path | None:
     if not (folder / "plan.json").is_file():
         raise _taken(folder, "it holds files that are no run's")
     if read_plan(folder).digest != plan.digest:
-        raise _taken(folder, "it holds a run of another recipe")
+        if newest(folder) is not None or not _failed(folder):
+            raise _taken(folder, "it holds a run of another recipe")
+        _replace(plan, folder)
+        return None
     if finished(folder):
         raise _taken(folder, "its run is finished")
     return newest(folder)
+
+
+def _failed(folder: Path) -> bool:
+    """Return whether the run ended by a failure (and is not only slow, or somewhere else)."""
+    last = None
+    for event in read_events(folder / "events.jsonl"):
+        last = event
+    return last is not None and last["event"] == "end" and last.get("reason") == "failed"
+
+
+def _replace(plan: Plan, folder: Path) -> None:
+    """Put `plan` in the place of a run that failed and left no checkpoint."""
+    with locked(folder / ".lock"):
+        (folder / "events.jsonl").rename(folder / "events.failed.jsonl")
+        write_text(folder / "recipe.yaml", plan.recipe.dump())
+        write_plan(plan.model_copy(update={"output_dir": str(folder)}), folder)
 
 
 def clear_partial(folder: Path) -> None:

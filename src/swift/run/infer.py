@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from swift.core.errors import DataError, Problem
+from swift.core.errors import DataError, PlanError, Problem
 from swift.dataset.sources import Raw, Source, find, rows
 from swift.engine import Engine, Sampling, Served
 from swift.run.answering import AHEAD, GREEDY, Answered, answers
@@ -64,7 +64,7 @@ class Show(Protocol):
         """So many rows of `total` were answered before."""
 
     def row(self, tokens: int) -> None:
-        """One more row is answered, with so many tokens."""
+        """One more row is answered, with so many tokens; not in order."""
 
     def end(self) -> None:
         """It is over, well or not."""
@@ -82,6 +82,9 @@ def infer(work: Inference, open_engine: Callable[[], Engine], show: Show) -> Don
         MachineError: The output cannot be written, or the engine failed; whole lines stay.
     """
     source = find(work.rows)
+    if any(work.output.exists() and work.output.samefile(file) for file in source.files):
+        what = f"{work.output} is the input itself"
+        raise PlanError(Problem(where="--output", what=what, fix="write to another file"))
     total, digest = _measure(source, work.split)
     with opened(work.output, _made_by(work, digest), overwrite=work.overwrite) as lines:
         show.begin(lines.done, total)
@@ -91,18 +94,18 @@ def infer(work: Inference, open_engine: Callable[[], Engine], show: Show) -> Don
             engine = open_engine()
             try:
                 raws = islice(_rows(source, work.split), lines.done, None)
-                made = answers(engine, raws, work.sampling, begin=lines.done, ahead=work.ahead)
+                made = answers(
+                    engine, raws, work.sampling, begin=lines.done, ahead=work.ahead, told=show.row
+                )
                 with closing(made):
-                    return _write(made, lines.add, show, Done(rows=total, before=lines.done))
+                    return _write(made, lines.add, Done(rows=total, before=lines.done))
             finally:
                 engine.close()
         finally:
             show.end()
 
 
-def _write(
-    made: Iterable[Answered], add: Callable[[dict[str, Any]], None], show: Show, done: Done
-) -> Done:
+def _write(made: Iterable[Answered], add: Callable[[dict[str, Any]], None], done: Done) -> Done:
     errors = tokens = 0
     begin = time.process_time()
     for each in made:
@@ -110,7 +113,6 @@ def _write(
         new = len(each.answer.ids) if each.answer else 0
         errors += each.answer is None
         tokens += new
-        show.row(new)
     return Done(
         rows=done.rows,
         before=done.before,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from swift.core.errors import (
     TrainingError,
 )
 from swift.core.events import read_events
-from swift.core.files import write_text
+from swift.core.files import locked, write_text
 from swift.core.machine import machine
 from swift.plan import Plan, read_plan, resolve
 from swift.recipe import Recipe
@@ -180,7 +181,11 @@ def _torchrun(plan: Plan, folder: Path, display: Display) -> Path:
 
     The workers' own output goes to launch.log in the run folder.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    with locked(folder / ".lock"):
+        pass  # else another process is at work here, and is named
+    # Tied: workers that nobody watches any more would train on.
+    command = [sys.executable, "-m", "swift.run.tied", str(os.getpid())]
+    command += ["torch.distributed.run", "--standalone"]
     command += [f"--nproc_per_node={plan.world}", "-m", "swift.run.worker", str(folder)]
     seen = sum(1 for _ in read_events(folder / "events.jsonl"))
     log = folder / "launch.log"

@@ -56,7 +56,7 @@ def serving(model: str, folder: Path, *, keep: bool) -> Iterator[Server]:
     record = folder / "server.json"
     stop_recorded(record)
     words = ["serve", model, "--port", "0"]
-    start = ["swift", *words] if keep else ["swift.run.tied", str(os.getpid()), *words]
+    start = ["swift", *words] if keep else ["swift.run.tied", str(os.getpid()), "swift", *words]
     log = folder / "server.log"
     with log.open("wb") as out:
         child = subprocess.Popen(

@@ -1,6 +1,6 @@
-"""A `swift` command that ends when the process that started it dies, however that dies.
+"""A command that ends when the process that started it dies, however that dies.
 
-    python -m swift.run.tied PARENT serve runs/x --port 0
+    python -m swift.run.tied PARENT swift serve runs/x --port 0
 
 On Linux the kernel sends SIGTERM to it then; elsewhere it is a plain command.
 """
@@ -17,12 +17,12 @@ _PARENT_DEATH_SIGNAL = 1
 
 
 def main(words: list[str]) -> None:
-    """Become `swift` with the words after the first, which is the process id of the parent."""
+    """Become `python -m` the words after the first, which is the process id of the parent."""
     parent, *command = words
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
     if os.getppid() == int(parent):  # else it died before the line above
-        os.execv(sys.executable, [sys.executable, "-m", "swift", *command])
+        os.execv(sys.executable, [sys.executable, "-m", *command])
 
 
 if __name__ == "__main__":

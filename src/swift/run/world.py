@@ -27,7 +27,12 @@ def joined(device: str) -> Iterator[Ranks]:
     if device == "cuda":
         torch.cuda.set_device(here.local_rank)
     backend = "nccl" if device == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=datetime.timedelta(hours=2))
+    wait = datetime.timedelta(hours=2)
+    store, rank, world = next(dist.rendezvous("env://", timeout=wait))
+    # torchrun keeps one store over restarts (torch 2.13), in which the addresses of the processes
+    # before are still found: a new one that is quicker than its peer would call the dead.
+    store = dist.PrefixStore(f"restart-{here.restarts}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=wait)
     try:
         yield here
     finally:

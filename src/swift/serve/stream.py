@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
@@ -40,12 +42,14 @@ class Stream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        async with self._asking as asking:
-            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-            async for part in self._parts():
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-            if not asking.gone:
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        # The server's end cancels those whose clients do not read; that is nobody's mistake.
+        with suppress(asyncio.CancelledError):
+            async with self._asking as asking:
+                await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+                async for part in self._parts():
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                if not asking.gone:
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _parts(self) -> AsyncIterator[bytes]:
         yield b"".join(self._shape.first(i, head) for i, head in enumerate(self._heads))

@@ -64,7 +64,7 @@ class Tuner(Component):
 tuners: Registry[Tuner] = Registry("tuner", "swift.tuner", later=("dora", "reft", "adapter"))
 
 
-def merged(base: Weights, adapter: Path, facts: ModelFacts) -> Weights:
+def merged(base: Weights, adapter: Path, facts: ModelFacts, model: nn.Module) -> Weights:
     """Return the weights of `base` with a PEFT adapter added in, each as it is read.
 
     Plain LoRA (any rank and scale) takes no more memory than one weight; other kinds of adapters
@@ -74,13 +74,14 @@ def merged(base: Weights, adapter: Path, facts: ModelFacts) -> Weights:
         base: The weights that the adapter was trained on.
         adapter: A folder with adapter_config.json.
         facts: The base model's.
+        model: Its skeleton, which says what shape each weight has.
 
     Raises:
-        PlanError: The adapter belongs to another model.
+        PlanError: The adapter is broken, belongs to another model, or unties tied weights.
     """
     from swift.tuner._merge import merged as add
 
-    return add(base, adapter, facts)
+    return add(base, adapter, facts, model)
 
 
 def applied(model: nn.Module, adapter: Path, *, trainable: bool = False) -> nn.Module:

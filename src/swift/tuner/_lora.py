@@ -51,7 +51,11 @@ def _targets(model: nn.Module, said: str | Sequence[str]) -> str | list[str]:
     if said == "all-linear":
         return "all-linear"
     wanted = [said] if isinstance(said, str) else list(said)
-    layers = [n for n, m in model.named_modules() if n and not list(m.children())]
+    layers = [
+        n
+        for n, m in model.named_modules()
+        if n and not list(m.children()) and not isinstance(m, nn.Embedding)
+    ]
     missing = [t for t in wanted if not any(n == t or n.endswith(f".{t}") for n in layers)]
     fused = [t for t in missing if t in _FUSED[1] and any(n.endswith(_FUSED[0]) for n in layers)]
     if fused:

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from swift.core.errors import PlanError, Problem
 from swift.model.facts import header
 from swift.model.weights import Loaded, Weights
 from swift.tuner._quiet import quiet
@@ -33,30 +35,67 @@ _PLAIN: Mapping[str, Any] = {
 """What an adapter must say (or leave out) to be nothing but scaled products B A."""
 
 
-def merged(base: Weights, adapter: Path, facts: ModelFacts) -> Weights:
+def merged(base: Weights, adapter: Path, facts: ModelFacts, model: nn.Module) -> Weights:
     """Return `base` with a PEFT adapter in it; see swift.tuner.merged."""
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    file = adapter / "adapter_model.safetensors"
-    if file.is_file() and all((config.get(k) or None) == (v or None) for k, v in _PLAIN.items()):
-        return _Added(base, file, config)
+    config, file = read_adapter(adapter)
+    products = all(n.endswith((".lora_A.weight", ".lora_B.weight")) for n in header(file))
+    if products and all((config.get(k) or None) == (v or None) for k, v in _PLAIN.items()):
+        shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+        return _Added(base, file, config, shapes)
     return _through_peft(adapter, facts)
+
+
+def read_adapter(adapter: Path) -> tuple[dict[str, Any], Path]:
+    """Return a PEFT adapter's configuration and its file of weights.
+
+    Raises:
+        PlanError: One of them is missing or broken.
+    """
+    path, file = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it is no map")
+    except (OSError, ValueError) as error:
+        raise PlanError(
+            Problem(where=str(path), what=f"no adapter's configuration: {error}")
+        ) from error
+    if not file.is_file():
+        what = "the adapter's weights are not there"
+        fix = "save it anew with PEFT, as safetensors"
+        raise PlanError(Problem(where=str(file), what=what, fix=fix))
+    return config, file
 
 
 class _Added:
     """W + scale B A, computed in float32 (float64 for float64), in the dtype of W."""
 
-    def __init__(self, base: Weights, file: Path, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        base: Weights,
+        file: Path,
+        config: Mapping[str, Any],
+        shapes: Mapping[str, tuple[int, ...]],
+    ) -> None:
         self._base, self._config = base, config
         self._file: Any = safe_open(file, framework="pt", device="cpu")
         stored = [n for n in header(file) if n.endswith(".lora_A.weight")]
         self._names = {
             n.removeprefix("base_model.model.").replace(".lora_A.", "."): n for n in stored
         }
-        lost = [n for n in self._names if n not in base]
-        if lost:
-            from swift.core.errors import PlanError, Problem
-
-            what = f"the adapter changes `{lost[0]}`, which the base model does not have"
+        stored_as = header(file)
+        for name, a in self._names.items():
+            if name not in base:
+                what = f"the adapter changes `{name}`, which the base model does not have"
+            elif shapes.get(name) != (
+                made := (
+                    stored_as[a.replace("lora_A", "lora_B")]["shape"][0],
+                    stored_as[a]["shape"][1],
+                )
+            ):
+                what = f"the adapter's `{name}` is {made}, the base model's {shapes.get(name)}"
+            else:
+                continue
             raise PlanError(Problem(where=str(file), what=what, fix="give the base it belongs to"))
 
     def __contains__(self, name: object) -> bool:
@@ -89,6 +128,7 @@ def applied(model: nn.Module, adapter: Path, trainable: bool) -> nn.Module:
     """Return `model` with PEFT's modules beside its weights; see swift.tuner.applied."""
     from peft import PeftModel
 
+    read_adapter(adapter)
     with quiet():
         wrapped: nn.Module = PeftModel.from_pretrained(
             model, str(adapter), autocast_adapter_dtype=trainable, is_trainable=trainable
@@ -102,4 +142,10 @@ def _through_peft(adapter: Path, facts: ModelFacts) -> Weights:
 
     model = AutoModelForCausalLM.from_pretrained(Path(facts.folder), dtype="auto")
     wrapped: Any = applied(model, adapter, False)
-    return Loaded(dict(wrapped.merge_and_unload().state_dict()))
+    whole = wrapped.merge_and_unload()
+    head, embedding = whole.get_output_embeddings(), whole.get_input_embeddings()
+    if whole.config.tie_word_embeddings and not torch.equal(head.weight, embedding.weight):
+        what = "the adapter keeps an output head apart from the embedding, which the base ties"
+        fix = "serve it with --engine.adapter applied"
+        raise PlanError(Problem(where=str(adapter), what=what, fix=fix))
+    return Loaded(dict(whole.state_dict()))
