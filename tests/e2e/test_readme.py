@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ELSEWHERE = {"./yichuidingyin.sh --demo", "make test"}
-"""The first is run by test_hammer, the second is running now."""
+ELSEWHERE = {"./yichuidingyin.sh --demo", "make test", ". .venv/bin/activate"}
+"""The first is run by test_hammer, the second is running now, the third has been done."""
 
 
 def blocks(name: str, kind: str) -> list[str]:
@@ -55,7 +55,8 @@ def test_every_file_that_is_named_exists() -> None:
 def test_the_commands_work_in_order(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(blocks("README.md", "yaml")[0], encoding="utf-8")
     (tmp_path / "questions.jsonl").write_text(
-        '{"query": "我要3个苹果，每个2元。"}\n', encoding="utf-8"
+        '{"query": "I want one carpet, in orange, delivered to London, for 159 dollars."}\n',
+        encoding="utf-8",
     )
     for command in commands("README.md"):
         if command in ELSEWHERE:
@@ -65,10 +66,10 @@ def test_the_commands_work_in_order(tmp_path: Path) -> None:
         elif command.startswith("curl"):
             with serving(served, tmp_path) as address:
                 answer = json.loads(asked(command, address, tmp_path))
-            assert answer["choices"][0]["message"]["content"]
+            assert '"city": "London"' in answer["choices"][0]["message"]["content"]
         else:
             carried_out(command, tmp_path)
-    assert (tmp_path / "runs/orders/checkpoint-50/state").is_dir(), "as `What a run leaves` says"
+    assert (tmp_path / "runs/orders/checkpoint-564/state").is_dir(), "as `What a run leaves` says"
     assert json.loads((tmp_path / "answers.jsonl").read_text())["response"]
     torchrun = next(w for w in re.findall(r"`(torchrun [^`]+)`", (ROOT / "README.md").read_text()))
     script = torchrun.replace("train.py", str(ROOT / "train.py"))
