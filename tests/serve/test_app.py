@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,9 @@ def test_tokens_are_a_prompt_as_they_stand(live: Live, fake: Fake) -> None:
 
 def test_letters_are_not_escaped(live: Live, fake: Fake) -> None:
     fake.answer = lambda request: Delta(text="你好 🙂", ids=(1,), finish="stop")
-    with post(live.port, CHAT, ASK) as sock:
-        assert "你好 🙂".encode() in sock.makefile("rb").read1()
+    with post(live.port, CHAT, ASK) as sock, HTTPResponse(sock) as response:
+        response.begin()
+        assert "你好 🙂".encode() in response.read()
 
 
 def halves(fake: Fake) -> None:

@@ -141,10 +141,11 @@ def _through_peft(adapter: Path, facts: ModelFacts) -> Weights:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(Path(facts.folder), dtype="auto")
+    tied = model.config.tie_word_embeddings  # PEFT sets it to what the merged model is
     wrapped: Any = applied(model, adapter, False)
     whole = wrapped.merge_and_unload()
     head, embedding = whole.get_output_embeddings(), whole.get_input_embeddings()
-    if whole.config.tie_word_embeddings and not torch.equal(head.weight, embedding.weight):
+    if tied and not torch.equal(head.weight, embedding.weight):
         what = "the adapter keeps an output head apart from the embedding, which the base ties"
         fix = "serve it with --engine.adapter applied"
         raise PlanError(Problem(where=str(adapter), what=what, fix=fix))
