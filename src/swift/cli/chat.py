@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -68,6 +69,8 @@ def main(verb: str, words: list[str]) -> int:
             for line in _piped():
                 _answer(talk, line)
     finally:
+        if sys.stdin.isatty():  # who leaves by Ctrl+C often presses it twice
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         engine.close()
     return 0
 
