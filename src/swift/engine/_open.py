@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from swift.core.errors import PlanError, Problem
-from swift.engine._paged import PAGED, refusal
+from swift.engine._paged import PAGED, Piece, Pool, Step, forward, refusal
 from swift.model.facts import read_facts
 from swift.model.skeleton import skeleton
 from swift.model.weights import open_weights
@@ -16,6 +16,7 @@ from swift.tuner import applied, merged
 
 if TYPE_CHECKING:
     from swift.engine import Served
+    from swift.model.facts import ModelFacts
 
 
 def device_and_dtype(named: str) -> tuple[torch.device, torch.dtype]:
@@ -41,13 +42,12 @@ def open_model(served: Served, adapter: str, device: torch.device, dtype: torch.
         PlanError: Its attention is not the standard one.
     """
     facts = read_facts(served.id, served.folder)
-    model: Any = skeleton(facts, PAGED)
-    why = refusal(model.config)
-    if why or not model._supports_attention_backend:
-        why = why or "its attention is its own"
-        raise PlanError(
-            Problem(where="model", what=f"the torch engine cannot run {facts.architecture}: {why}")
-        )
+    try:
+        model: Any = skeleton(facts, PAGED)
+    except KeyError:
+        raise _cannot(facts, "it looks its attention up in a table of its own") from None
+    if why := refusal(model.config) or ("" if model._supports_attention_backend else _OWN):
+        raise _cannot(facts, why)
     weights = open_weights(facts, [n for n, _ in model.named_parameters()])
     if served.adapter and adapter == "merged":
         weights = merged(weights, served.adapter, facts, model)
@@ -55,7 +55,27 @@ def open_model(served: Served, adapter: str, device: torch.device, dtype: torch.
     state = {n: weights.read(n).to(device=device, dtype=dtype) for n, _ in model.named_parameters()}
     model.load_state_dict(state, assign=True, strict=False)
     model.tie_weights()
-    model.to(device).requires_grad_(False).eval()
+    model.requires_grad_(False).eval()
+    try:
+        model.to(device)
+        _try(model, device)
+    except Exception as error:  # whatever it is, it would be so with every request
+        raise _cannot(facts, f"{_OWN} ({type(error).__name__}: {error})") from error
     if served.adapter and adapter == "applied":
         return applied(model, served.adapter).to(dtype).requires_grad_(False).eval()
     return cast(nn.Module, model)
+
+
+_OWN = "its attention is its own"
+
+
+def _cannot(facts: ModelFacts, why: str) -> PlanError:
+    what = f"the torch engine cannot run {facts.architecture}: {why}"
+    return PlanError(Problem(where="model", what=what))
+
+
+def _try(model: nn.Module, device: torch.device) -> None:
+    """Compute one token: an architecture may take our attention's name and not hand it its step."""
+    step = Step(Pool(1, 1), [Piece(blocks=[1], begin=0, count=1)], device)
+    with torch.inference_mode():
+        forward(model, [0], step, [0])
