@@ -52,15 +52,8 @@ def main(verb: str, words: list[str]) -> int:
     said = asked.own["output"]
     folder = Path(said).expanduser() if said else run.folder_for(asked.model, rows)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl+C
-    work = run.Inference(
-        served=asked.served,
-        rows=rows,
-        split=asked.own["split"] or _split(rows),
-        output=folder / "eval.jsonl",
-        sampling=asked.sampling,
-        ahead=asked.ahead,
-        overwrite=bool(asked.own["overwrite"]),
-    )
+    split = asked.own["split"] or _split(rows)
+    work = asked.inference(rows, folder / "eval.jsonl", split=split)
     score = import_module("swift.score.exact_match").ExactMatch(normal=normal)
     result = run.evaluate_rows(work, score, asked.open, Progress())
     print(_shown(result))

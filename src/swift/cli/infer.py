@@ -41,17 +41,8 @@ def main(verb: str, words: list[str]) -> int:
         return 0
     rows, output = _files(asked)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl+C
-    run = import_module("swift.run.infer")
-    work = run.Inference(
-        served=asked.served,
-        rows=rows,
-        split=asked.own["split"] or "",
-        output=output,
-        sampling=asked.sampling,
-        ahead=asked.ahead,
-        overwrite=bool(asked.own["overwrite"]),
-    )
-    done = run.infer(work, asked.open, Progress())
+    work = asked.inference(rows, output, split=asked.own["split"] or "")
+    done = import_module("swift.run.infer").infer(work, asked.open, Progress())
     if done.errors:
         print(f"{done.errors} rows have no answer; their lines say why", file=sys.stderr)
     print(f"{done.rows} rows: {output}")

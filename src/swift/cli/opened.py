@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swift.cli.flags import split
@@ -18,6 +19,7 @@ from swift.cli import sampling  # noqa: E402 - after the line above, which quick
 
 if TYPE_CHECKING:
     from swift.engine import Engine, EngineOptions, Sampling, Served
+    from swift.run.infer import Inference
 
 _MODEL = """The model, by itself or as --model, is a run (its newest checkpoint), a checkpoint, a
 PEFT adapter, or a model's name or folder.
@@ -45,6 +47,25 @@ class Asked:
     def ahead(self) -> int:
         """Rows that keep the engine busy, however long each of them takes."""
         return 4 * int(self.engine.model_dump().get("max_batch", 64))
+
+    def inference(self, rows: str, output: Path, *, split: str) -> Inference:
+        """Return the answering of a data set, as the words want it.
+
+        Args:
+            rows: A file, or a data set by its name.
+            output: Where the lines go.
+            split: Part of a generated data set; "" for its own first one.
+        """
+        work: Inference = import_module("swift.run.infer").Inference(
+            served=self.served,
+            rows=rows,
+            split=split,
+            output=output,
+            sampling=self.sampling,
+            ahead=self.ahead,
+            overwrite=bool(self.own["overwrite"]),
+        )
+        return work
 
     @property
     def context(self) -> int:

@@ -159,7 +159,7 @@ class Step:
 
 
 def paged(
-    module: nn.Module,
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -172,7 +172,7 @@ def paged(
 ) -> tuple[Tensor, None]:
     """Return attention of query [1, H, T, D] as [1, T, H, D]; see transformers' interface."""
     assert step is not None, "the engine gives a Step with each forward"
-    keys, values = step.pool.layer(module.layer_idx, key, value)  # type: ignore[arg-type]
+    keys, values = step.pool.layer(module.layer_idx, key, value)
     keys.flatten(0, 1).index_copy_(0, step.slots, key[0].transpose(0, 1))
     values.flatten(0, 1).index_copy_(0, step.slots, value[0].transpose(0, 1))
     look = _Look(scaling, sliding_window, softcap, kwargs.get("s_aux"))

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from swift import __version__
-from swift.chat.message import Message
 from swift.checkpoint import newest, served
 from swift.core.env import cache_home, language
 from swift.core.errors import PlanError, Problem
@@ -25,15 +24,17 @@ from swift.core.events import read_events
 from swift.core.files import cannot_write, locked, probe, write_text
 from swift.dataset.generated import samples
 from swift.dataset.generated.orders import TRAIN_ROWS
+from swift.engine import Sampling, engines
 from swift.model.facts import read_facts
 from swift.model.find import EMBEDDED, find_model
 from swift.recipe import read
 from swift.recipe.shipped import shipped
+from swift.run.evaluate import evaluate
 from swift.run.export import merge
 from swift.run.folder import finished
 from swift.run.launch import launch
 from swift.run.server import ask, serving
-from swift.score.exact_match import same_json
+from swift.score.exact_match import ExactMatch, same_json
 
 Found: TypeAlias = dict[str, Any]
 """What a stage found, as JSON has it. `where`: what it made."""
@@ -172,23 +173,16 @@ def _data(trip: Trip, show: Show) -> Found:
 
 def _score(id: str, trip: Trip, show: Show) -> Found:
     """Return the shares of held-out orders that are answered exactly, greedily."""
-    from swift.engine import Request, Sampling, engines
-
     _one_thread()
     engine = engines.get("torch")().open(served(id))
     greedy = Sampling(temperature=0.0, max_tokens=_NEW_TOKENS)
+    equal = ExactMatch(normal="json")
     shares: dict[str, float] = {}
     try:
         for number, kind in enumerate(KINDS):
             show.progress(number, len(KINDS))
-            rows = [row["messages"] for row in islice(held_out(kind), trip.rows)]
-            asked = [
-                Request(ids=engine.speaker.chat([Message(**row[0])]), sampling=greedy)
-                for row in rows
-            ]
-            said = engine.generate(asked)
-            good = [same_json(a.text, row[1]["content"]) for a, row in zip(said, rows, strict=True)]
-            shares[kind] = sum(good) / len(good)
+            rows = islice(held_out(kind), trip.rows)
+            shares[kind] = evaluate(engine, rows, equal, sampling=greedy).share
         show.progress(len(KINDS), len(KINDS))
     finally:
         engine.close()
