@@ -2,76 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from swift.core.errors import MachineError, PlanError, RecipeError, UserError
+from swift.core.errors import PlanError, UserError
 from swift.core.events import read_events
-from swift.model.facts import read_facts
-from swift.optimizer.adamw import AdamW
-from swift.parallel import Placement, Site, strategies
 from swift.plan import resolve
 from swift.quant import quantise_live
 from swift.quant.bnb import Bnb
 from swift.recipe import Recipe, read
-from swift.run.source import ModelSource
-from swift.seam.types import Need
 from swift.tuner.lora import Lora
 from tests.kit import batch, chat_rows, on_ranks, random_rows, tiny_chat_model, tiny_model
+from tests.quant.packed import NEED, full_model, logits, packed_layers, placed
 
 # PEFT 0.21 asks transformers 5 for an attribute by its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
-
-NEED: frozenset[Need] = frozenset({"logp"})
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("bnb") / "model", tied=False, hidden=64)
-
-
-def placed(folder: Path, quant: Bnb | None, strategy: str = "none", **site: Any) -> Placement:
-    source = ModelSource(
-        read_facts("tiny", folder), Lora(rank=4), dtype="float32", seed=7, quant=quant
-    )
-    place = strategies.get(strategy)().place
-    return place(source, "policy", AdamW(), 1e-2, Site(**site))
-
-
-def full_model(folder: Path) -> nn.Module:
-    from transformers import AutoModelForCausalLM
-
-    model: nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return model
-
-
-def with_lora(model: nn.Module, **options: Any) -> nn.Module:
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(3)
-    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, **options)
-    made: nn.Module = get_peft_model(model, config)
-    return made
-
-
-def logits(model: nn.Module, *, detach: bool = True) -> Tensor:
-    ids = torch.arange(24).reshape(2, 12)
-    found: Tensor = model(input_ids=ids, use_cache=False).logits
-    return found.detach() if detach else found
-
-
-def packed_layers(model: nn.Module) -> dict[str, Any]:
-    from bitsandbytes.nn import Linear4bit
-
-    return {n: m for n, m in model.named_modules() if isinstance(m, Linear4bit)}
 
 
 # --- what is packed --------------------------------------------------------------------------
@@ -203,126 +153,6 @@ def test_the_logits_are_those_of_transformers_and_peft(folder: Path) -> None:
     assert float((logits(ours) - logits(theirs)).abs().max()) <= 1e-5
 
 
-# --- a live model ---------------------------------------------------------------------------------
-
-
-def test_a_live_model_is_packed_once_and_stays_near(folder: Path) -> None:
-    model = full_model(folder).requires_grad_(False)
-    before = logits(model)
-    exact = {n: p.detach().clone() for n, p in model.named_parameters() if "proj.weight" in n}
-    assert quantise_live(model, Bnb()) == 14
-    after = logits(model)
-    for name, layer in packed_layers(model).items():
-        error = (Bnb().whole(layer.weight) - exact[f"{name}.weight"]).abs().flatten()
-        largest = exact[f"{name}.weight"].abs().reshape(-1, 64).amax(1).repeat_interleave(64)
-        # Half of NF4's widest gap, which is 0.304 of the block's largest; the scale has 8 bits.
-        assert bool((error <= 0.1525 * largest + 0.01).all()), name
-    rounded = copy.deepcopy(full_model(folder))
-    for name, layer in packed_layers(model).items():
-        rounded.get_submodule(name).weight.data = Bnb().whole(layer.weight)
-    assert torch.allclose(after, logits(rounded), atol=1e-4)
-    assert not torch.equal(before, after)
-    kept = dict(model.named_modules())
-    assert quantise_live(model, Bnb()) == 0
-    assert dict(model.named_modules()) == kept
-    assert torch.equal(after, logits(model))
-
-
-def test_a_model_that_is_trained_is_not_packed(folder: Path) -> None:
-    model = full_model(folder)
-    with pytest.raises(UserError, match="requires_grad_"):
-        quantise_live(model, Bnb())
-    model.get_submodule("model.layers.0").requires_grad_(False)
-    assert quantise_live(model, Bnb()) == 7
-    assert all(".0." in name for name in packed_layers(model))
-
-
-@pytest.mark.parametrize("fused", [False, True])
-def test_lora_over_a_packed_base_goes_forward_and_back(folder: Path, fused: bool) -> None:
-    from swift.tuner._lora_fused import fuse
-
-    model = with_lora(full_model(folder))
-    if fused:
-        fuse(model)
-    reference = copy.deepcopy(model)
-    assert quantise_live(model, Bnb()) == 14
-    for name, layer in packed_layers(model).items():
-        reference.get_submodule(name).weight.data = Bnb().whole(layer.weight)
-    both = []
-    for m in (model, reference):
-        out = logits(m, detach=False)
-        out.square().mean().backward()  # type: ignore[no-untyped-call]
-        both.append((out.detach(), {n: p.grad for n, p in m.named_parameters() if p.requires_grad}))
-    (out, grads), (expected, gradients) = both
-    assert torch.allclose(out, expected, atol=1e-4)
-    assert grads.keys() == gradients.keys()
-    for name, grad in grads.items():
-        assert grad is not None
-        wanted = gradients[name]
-        assert wanted is not None
-        assert torch.allclose(grad, wanted, rtol=1e-3, atol=1e-5), name
-
-
-@pytest.mark.filterwarnings("ignore:Merge lora module to 4-bit")
-def test_merging_repacks_the_sum_and_leaves_a_plain_model(folder: Path) -> None:
-    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
-
-    model: Any = with_lora(full_model(folder))
-    quantise_live(model, Bnb())
-    sums = {
-        n.removesuffix(".base_layer"): Bnb().whole(layer.weight)
-        + model.get_submodule(n.removesuffix(".base_layer")).get_delta_weight("default")
-        for n, layer in packed_layers(model).items()
-    }
-    merged = model.merge_and_unload()
-    layers = packed_layers(merged)
-    assert {f"base_model.model.{n}" for n in layers} == sums.keys()
-    for name, layer in layers.items():
-        expected = dequantize_4bit(
-            *quantize_4bit(
-                sums[f"base_model.model.{name}"].detach(),
-                compress_statistics=True,
-                quant_type="nf4",
-            )
-        )
-        assert torch.equal(Bnb().whole(layer.weight), expected), name
-
-
-def test_adapters_and_what_is_saved_whole_stay_in_full_precision(folder: Path) -> None:
-    model: Any = with_lora(full_model(folder), modules_to_save=["lm_head"])
-    model.add_adapter("second", model.peft_config["default"])
-    before = {n: p.clone() for n, p in model.named_parameters() if "base_layer" not in n}
-    quantise_live(model, Bnb())
-    after = dict(model.named_parameters())
-    assert any("lora_A.second" in n for n in before)
-    assert all(torch.equal(after[n], p) for n, p in before.items())
-
-
-def test_an_adapter_attached_afterwards_knows_the_packed_base(folder: Path) -> None:
-    from peft.tuners.lora.bnb import Linear4bit as LoraLinear4bit
-
-    model = full_model(folder).requires_grad_(False)
-    quantise_live(model, Bnb())
-    adapted = with_lora(model)
-    assert sum(isinstance(m, LoraLinear4bit) for m in adapted.modules()) == 14
-
-
-def test_a_live_policy_is_packed_by_the_run(folder: Path) -> None:
-    source = ModelSource(
-        read_facts("tiny", folder),
-        Lora(rank=4),
-        dtype="float32",
-        seed=7,
-        quant=Bnb(),
-        live={"policy": full_model(folder)},
-    )
-    live = strategies.get("none")().place(source, "policy", AdamW(), 1e-2, Site())
-    read_in = placed(folder, Bnb())
-    rows = [batch(random_rows(4, seed=1))]
-    a, b = (p.no_grad(rows, "policy", NEED)[0].logp_N for p in (live, read_in))
-    assert torch.equal(a, b)
-
-
 # --- a run ---------------------------------------------------------------------------------------
 
 
@@ -381,81 +211,3 @@ def test_a_run_goes_on_to_the_bit(run: Path) -> None:
         shutil.rmtree(run / "again" / f"checkpoint-{step}")
     last = train(run, "again", resume=run / "again" / "checkpoint-4")
     assert digest_of(last) == calm
-
-
-# --- recipes ------------------------------------------------------------------------------------
-
-
-def said(tmp_path: Path, text: str) -> Recipe:
-    path = tmp_path / "recipe.yaml"
-    path.write_text(text)
-    return read(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "rank", "quant"),
-    [
-        ("tuner: qlora", 8, Bnb()),
-        ("tuner: {name: qlora, rank: 64}", 64, Bnb()),
-        ("{tuner: qlora, quant: {double: false}}", 8, Bnb(double=False)),
-        ("{adapter: qlora, load_in_4bit: true}", 8, Bnb()),
-        ("{use_qlora: true, lora_rank: 2}", 2, Bnb()),
-        ("use_qlora: false", 8, None),
-        ("quant: bnb", 8, Bnb()),
-        ("quant: {name: bnb, bits: 4, double: false, type: fp4}", 8, Bnb(double=False, type="fp4")),
-        ("{quantization_bit: 4, double_quantization: false}", 8, Bnb(double=False)),
-        ("{quant_bits: 4, quant_method: bnb}", 8, Bnb()),
-        ("{load_in_4bit: true, bnb_4bit_quant_type: fp4}", 8, Bnb(type="fp4")),
-        ("load_in_4bit: false", 8, None),
-        ("quant: null", 8, None),
-    ],
-)
-def test_a_word_for_four_bits_is_read(
-    text: str, rank: int, quant: Bnb | None, tmp_path: Path
-) -> None:
-    found = said(tmp_path, text)
-    assert found.tuner == Lora(rank=rank)
-    assert found.quant == quant
-    assert said(tmp_path, found.dump()) == found
-    assert Recipe.model_validate(found.full()).quant == quant
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("tuner: qlora\nquant: null", ":2 quant: `tuner: qlora` sets `quant: bnb`, but it is"),
-        ("tuner: qlora\nload_in_4bit: false", ":2 load_in_4bit: `tuner: qlora` sets"),
-        ("tuner: qlroa", "write `qlora`"),
-        ("tuner: {name: qlora, rnak: 4}", "write `rank`"),
-        ("quant: {bits: 4}", "`quant` has options, but no name"),
-        ("quant: {name: bnb, bits: 3}", "give `4`"),
-        ("quantization_bit: 8", "it takes `4`"),
-        ("tuner: full\nquant: bnb", ":2 quant: `quant: bnb` freezes the weights, but"),
-        ("tuner: qlora\nparallel: fsdp", "with strategy fsdp comes later"),
-        (
-            "quant: bnb\nparallel: {tensor_model_parallel_size: 2}",
-            "with tensor_model_parallel_size 2 comes later",
-        ),
-    ],
-)
-def test_what_cannot_be_said_together_names_its_line(text: str, says: str, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=re.escape(says)) as caught:
-        said(tmp_path, text)
-    assert len(caught.value.problems) == 1
-
-
-def test_without_bitsandbytes_its_extra_is_named(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("swift.quant.bnb.find_spec", lambda name: None)
-    extra = re.escape('pip install "swift-llm[bnb]"')
-    with pytest.raises(PlanError, match=extra):
-        resolve(read(None, [("tuner", "qlora"), ("model", str(folder))]))
-    with pytest.raises(MachineError, match=extra):
-        quantise_live(full_model(folder), Bnb())
-
-
-def test_help_lists_the_preset() -> None:
-    from swift.cli.options import page
-
-    assert "qlora: stands for tuner: lora, quant: {name: bnb, bits: 4}" in page("sft")
