@@ -62,6 +62,9 @@ def main() -> None:
         "swift sft bad.yaml": ([*swift, "sft", "bad.yaml"], "import pydantic, ruamel.yaml"),
         "swift runs": ([*swift, "runs"], "python -c pass"),
         "swift env": ([*swift, "env"], "python -c pass"),
+        "swift list models": ([*swift, "list", "models"], "python -c pass"),
+        "swift list models --count": ([*swift, "list", "models", "--count"], "python -c pass"),
+        "swift show qwen-7b": ([*swift, "show", "qwen-7b"], "python -c pass"),
     }
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "bad.yaml").write_text(BAD)

@@ -107,6 +107,16 @@ def test_a_bad_recipe_is_answered_without_torch(tmp_path: Path) -> None:
     assert [name for name in HEAVY if name in loaded] == []
 
 
+@pytest.mark.parametrize(
+    "words", ["list models", "list models --count", "show qwen-7b", "show nano", "runs", "env"]
+)
+def test_a_look_at_what_is_there_loads_nothing_heavy(words: str, tmp_path: Path) -> None:
+    said = f"import os; os.chdir({str(tmp_path)!r}); from swift.cli.main import main"
+    loaded = loaded_after(f"{said}; assert main({words.split()}) == 0")
+    assert "swift.cli.main" in loaded
+    assert [name for name in HEAVY if name in loaded] == []
+
+
 def test_all_is_exact_and_sorted() -> None:
     checked = 0
     for module in map(importlib.import_module, ["swift", *public_modules()]):
