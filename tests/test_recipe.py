@@ -278,7 +278,7 @@ def test_a_flags_problem_is_placed_at_the_flag(write: Write) -> None:
         ("dataset: {format: alpaca}", "`dataset` lacks `name`"),
         ("dataset: [{name: a, columns: {q: 1}}]", "`dataset[0].columns` is `{q: 1}` -> give a map"),
         ("learnig_rate: 1", "no key `learnig_rate` -> write `learning_rate`"),
-        ("plugins: x", "a recipe has no key `plugins`"),
+        ("plugins: x", "there is no plug-in `x`"),
         ("task: vqa", "`task` is `vqa` -> give `chat` or `text`"),
         ("model: ''", '`model.id` is `""` -> give text'),
     ],

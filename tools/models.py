@@ -17,7 +17,7 @@ from transformers.models.auto import configuration_auto, modeling_auto
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from swift.model.code import structures
+from swift.model.structures import structures
 from swift.model.names import rows
 from swift.model.roles import Roles, find_roles
 from tests.model.test_families import FAILS, LISTED, NOT_TINY, PART_OF_A_LARGER_ONE, WHOLE_WAY

@@ -15,7 +15,7 @@ from swift.chat.message import Message
 from swift.chat.template import Template
 from swift.chat.tools import Call, Reader, Style, read_calls, style_of, styles
 
-STYLES = {style.name: style for style in styles()}
+STYLES = {style.name: style for style in styles}
 
 TOOLS = [
     {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from swift.chat.message import Sample
 from swift.core.errors import DataError
-from swift.dataset.formats import FORMATS, Format, to_samples
+from swift.dataset.formats import Format, formats, to_samples
 from swift.dataset.sources import Raw
 
 
@@ -233,7 +233,7 @@ TURN = st.fixed_dictionaries(
 VALUE = TEXT | st.lists(TURN, max_size=4) | JSON
 
 
-@pytest.mark.parametrize("how", list(FORMATS.values()), ids=lambda f: f.name)
+@pytest.mark.parametrize("how", formats.rows(), ids=lambda f: f.name)
 @given(data=st.data())
 def test_any_row_is_a_sample_or_a_named_reject(how: Format, data: st.DataObject) -> None:
     wanted = {data.draw(st.sampled_from(want.split("|"))): VALUE for want in how.wants}
@@ -252,4 +252,4 @@ def test_any_row_is_a_sample_or_a_named_reject(how: Format, data: st.DataObject)
 
 
 def test_every_format_says_what_it_is() -> None:
-    assert all(f.read.__doc__ for f in FORMATS.values())
+    assert all(f.read.__doc__ for f in formats)

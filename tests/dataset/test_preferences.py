@@ -10,7 +10,7 @@ import pytest
 
 from swift.cli.main import main
 from swift.core.events import read_events
-from swift.dataset.formats import FORMATS, to_samples
+from swift.dataset.formats import formats, to_samples
 from swift.dataset.generated import samples
 from swift.dataset.generated.orders import KEYS
 from swift.dataset.sources import find, rows
@@ -27,7 +27,7 @@ def refused(name: str, origin: str) -> None:
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_row_is_a_pair_in_a_format_that_is_recognised(split: str) -> None:
     raws = list(rows(find("nano-preferences"), split=split, seed=1))
-    assert next(f.name for f in FORMATS.values() if f.fits(raws[0].row or {})) == "preference"
+    assert next(f.name for f in formats if f.fits(raws[0].row or {})) == "preference"
     pairs = list(to_samples(raws, pairs=True, on_reject=refused))
     assert len(pairs) == {"train": 1000, "validation": 200}[split]
     for pair in pairs:

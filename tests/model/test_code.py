@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from swift.core.errors import PlanError
-from swift.model.code import is_native, refusal, structures
+from swift.model.code import is_native, refusal
 from swift.model.facts import read_facts
 from swift.model.names import rows
+from swift.model.structures import structures
 
 
 def config(model_type: str, **more: Any) -> dict[str, Any]:

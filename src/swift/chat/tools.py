@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from swift.chat._calls import Call as Call
 from swift.chat._calls import calls_of
+from swift.core.table import Table
 
 _TABLE = Path(__file__).with_suffix(".csv")
 
@@ -67,11 +68,14 @@ class Style:
         return [token for token in tokens if token in text]
 
 
-@cache
-def styles() -> Sequence[Style]:
-    """Return all rows; what stands first goes first."""
+def _read() -> Iterator[Style]:
     with _TABLE.open(encoding="utf-8", newline="") as file:
-        return [Style(**row) for row in csv.DictReader(file)]
+        for row in csv.DictReader(file):
+            yield Style(**row)
+
+
+styles: Table[Style] = Table("call style", _read, lambda style: style.name)
+"""All rows; what stands first goes first. A plug-in adds one with `styles.add(Style(...))`."""
 
 
 def style_of(source: str) -> Style | None:
@@ -79,7 +83,9 @@ def style_of(source: str) -> Style | None:
     if "tool" not in source:
         return None
     plain = source.replace('\\"', '"')
-    return next((s for s in styles() if all(sign in plain for sign in s.signs.split())), None)
+    return next(
+        (s for s in styles.by_weight() if all(sign in plain for sign in s.signs.split())), None
+    )
 
 
 class Reader:

@@ -13,14 +13,14 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swift.chat._special import read_json
 from swift.core.errors import DataError, Problem, nearest
+from swift.core.table import Table
 
 if TYPE_CHECKING:
     from swift.chat.tokenize import Tokenizer
@@ -34,19 +34,19 @@ class Wire:
     """A row: one way to write a conversation."""
 
     name: str
-    types: str
+    types: str = ""
     """`model_type`s of config.json that speak so, lower-cased, with | between."""
 
-    needs: str
+    needs: str = ""
     """Tokens that the vocabulary must hold: they tell models of one type apart."""
 
-    begin: str
+    begin: str = ""
     """What every text begins with."""
 
-    system: str
+    system: str = ""
     """The system message, at {system}."""
 
-    place: str
+    place: str = "before"
     """Where it stands: `before` the turns, in the `first` or `last` user turn, or `none`."""
 
     user: str
@@ -55,19 +55,19 @@ class Wire:
     assistant: str
     """The header of an answer: the generation prompt."""
 
-    end: str
+    end: str = ""
     """What the last answer ends with."""
 
-    inner: str
+    inner: str = ""
     """What an answer before another turn ends with."""
 
-    turns: str
+    turns: str = "many"
     """`many`, or `one`: a question and its answer."""
 
-    stop: str
+    stop: str = ""
     """Other texts that end an answer at inference, with | between."""
 
-    default: str
+    default: str = ""
     """The system message of a conversation that has none."""
 
     @property
@@ -76,14 +76,20 @@ class Wire:
         return tuple(_words(self.stop))
 
 
-@cache
+def _read() -> Iterator[Wire]:
+    names = [field.name for field in fields(Wire)]
+    with _TABLE.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            yield Wire(**{n: row[n].replace("\\n", "\n") for n in names})
+
+
+known_wires: Table[Wire] = Table("wire", _read, lambda wire: wire.name)
+"""All rows. A plug-in adds one with `known_wires.add(Wire(...))`."""
+
+
 def wires() -> Mapping[str, Wire]:
     """Return all rows by name."""
-    with _TABLE.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = [field.name for field in fields(Wire)]
-    found = [Wire(**{n: row[n].replace("\\n", "\n") for n in names}) for row in rows]
-    return {wire.name: wire for wire in found}
+    return {wire.name: wire for wire in known_wires}
 
 
 def wire(name: str) -> Wire:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-import swift
 from swift.cli.flags import Line, split
 from swift.core.errors import Problem, UserError, nearest
+from swift.dataset.names import datasets
 from swift.model.names import Row, rows
 
 USAGE = """usage: swift list models [--family NAME] [--modality WORD] [--kind WORD] [--size '<8']
@@ -139,9 +138,7 @@ def _models(line: Line) -> list[dict[str, Any]]:
 
 def _datasets(line: Line) -> list[dict[str, Any]]:
     _nothing_else(line)
-    path = Path(swift.__file__).parent / "dataset" / "catalog.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return [asdict(row) for row in datasets]
 
 
 def _nothing_else(line: Line) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 from swift.cli.flags import split
 from swift.core.env import cache_home
 from swift.core.errors import Problem, SwiftError, UserError
-from swift.model.code import is_native, structures
+from swift.model.code import is_native
 from swift.model.facts import read_config
 from swift.model.find import find_model
 from swift.model.kind import Kind, kind_of
 from swift.model.memory import assumed, held
 from swift.model.names import Row, find
 from swift.model.parts import Parts, read_parts
+from swift.model.structures import structures
 
 USAGE = "usage: swift show NAME|FOLDER [--json]"
 

@@ -1,4 +1,8 @@
-"""Names to classes: a folder's public files are its members, found when first asked for."""
+"""Names to classes: a folder's public files are its members, found when first asked for.
+
+Plug-ins add members with the same decorator. Those that are installed are read when a name is
+looked for that nobody has yet, or when all names are wanted.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from swift.core.errors import Problem, UserError, nearest
+from swift.core.plugins import installed
 from swift.core.schema import Component
+from swift.core.table import added
 
 T = TypeVar("T", bound=Component)
 C = TypeVar("C", bound=Component)
@@ -33,21 +39,21 @@ class Registry(Generic[T]):
         """Register the decorated class under `name`, its YAML word."""
 
         def register(cls: type[C]) -> type[C]:
-            if name in self._members:
+            if name in self._own():
                 raise ValueError(f"{self.kind} `{name}` is registered twice")
             cls.name = name
             self._members[name] = cls  # type: ignore[assignment]  # C implements T's protocol
+            added(self.kind, name, lambda: self._members.pop(name))
             return cls
 
         return register
 
     def get(self, name: str) -> type[T]:
         """Return the class called `name`; an unknown name is answered with the nearest one."""
-        members = self._loaded()
-        if name not in members:
+        if name not in self:
             what, fix = self.missing(name)
             raise UserError(Problem(what=what, fix=fix))
-        return members[name]
+        return self._members[name]
 
     def missing(self, name: str, also: Iterable[str] = ()) -> tuple[str, str]:
         """Return what to say of a name that is no member's, and its repair.
@@ -77,12 +83,18 @@ class Registry(Generic[T]):
         return said
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._loaded()))
+        self._own()
+        installed()
+        return iter(sorted(self._members))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._loaded()
+        if name in self._own():
+            return True
+        installed()
+        return name in self._members
 
-    def _loaded(self) -> dict[str, type[T]]:
+    def _own(self) -> Mapping[str, type[T]]:
+        """Return the members known by now; the folder's are."""
         if not self._read:
             self._read = True
             folder = importlib.import_module(self._package)

@@ -11,6 +11,7 @@ from typing import Any
 
 from swift.chat.message import Message, Sample
 from swift.core.errors import DataError, Problem, nearest
+from swift.core.table import Table
 from swift.dataset.sources import Raw
 from swift.dataset.turns import (
     ANSWERS,
@@ -45,14 +46,15 @@ class Format:
         return all(any(c in have for c in want.split("|")) for want in self.wants)
 
 
-FORMATS: dict[str, Format] = {}
+formats: Table[Format] = Table("format", tuple, lambda found: found.name)
+"""All of them. A plug-in adds one with `@format(...)`."""
 
 
 def format(name: str, wants: str) -> Callable[[Callable[[Row], Sample]], Callable[[Row], Sample]]:
     """Register the decorated function as the format `name` for rows with the columns `wants`."""
 
     def register(read: Callable[[Row], Sample]) -> Callable[[Row], Sample]:
-        FORMATS[name] = Format(name, tuple(wants.split()), read)
+        formats.add(Format(name, tuple(wants.split()), read))
         return read
 
     return register
@@ -104,19 +106,20 @@ def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
 def _named(name: str) -> Format | None:
     if name == "auto":
         return None
-    if name not in FORMATS:
+    found = formats.get(name)
+    if found is None:
         raise DataError(
             Problem(
                 where="dataset.format",
                 what=f"there is no format `{name}`",
-                fix=nearest(name, list(FORMATS)),
+                fix=nearest(name, formats.names()),
             )
         )
-    return FORMATS[name]
+    return found
 
 
 def _recognised(row: Row) -> Format | None:
-    return next((f for f in FORMATS.values() if f.fits(row)), None)
+    return next((f for f in formats.by_weight() if f.fits(row)), None)
 
 
 def _check_columns(row: Row, named: Format | None, pairs: bool, origin: str) -> None:
@@ -124,7 +127,7 @@ def _check_columns(row: Row, named: Format | None, pairs: bool, origin: str) -> 
     seen = ", ".join(map(repr, row)) or "none"
     how = named or _recognised(row)
     if how is None or not how.fits(row):
-        asked = [named] if named else list(FORMATS.values())
+        asked = [named] if named else formats.rows()
         known = "; ".join(f"{f.name}: {' + '.join(f.wants)}" for f in asked)
         whose = f"not those of `{named.name}`" if named else "no format's"
         raise DataError(

@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swift.core.env import hub_root
 from swift.core.errors import MachineError, UserError, nearest
+from swift.core.table import Table
 from swift.hub.local import look_up, names, the_one
 from swift.hub.ref import Ref
 
 _CARDS = frozenset({"configuration.json", "dataset_info.json", "dataset_infos.json", "state.json"})
 """Files that hubs put beside the rows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """A row of catalog.csv, or a plug-in's: a data set that has a name."""
+
+    name: str
+    """In lower case."""
+
+    source: str
+    """Where its rows are: `hub:` with its id on ModelScope and on Hugging Face (one, or both with
+    | between); `file:` with a path; `generated:` with "module:function", which is called with the
+    split ("train", ...) and the seed, and yields rows."""
+
+    task: str = "chat"
+    about: str = ""
+
+
+def _read() -> Iterator[Listed]:
+    with (Path(__file__).parent / "catalog.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            yield Listed(**row)
+
+
+datasets: Table[Listed] = Table("data set", _read, lambda row: row.name)
+"""All of them. A plug-in adds one with `datasets.add(Listed(...))`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +72,8 @@ def stands_for(name: str, suffixes: Collection[str]) -> Named:
     source = _meant(name, catalogue)
     if source.startswith("generated:"):
         return Named(generator=source.removeprefix("generated:"))
+    if source.startswith("file:"):
+        return _own_file(name, Path(source.removeprefix("file:")), suffixes)
     ids = source.removeprefix("hub:").split("|") if source else [name]
     root = hub_root()
     if root is None:
@@ -55,6 +84,13 @@ def stands_for(name: str, suffixes: Collection[str]) -> Named:
         if (folder := the_one("datasets", name, list(held))) is not None:
             return Named(files=held[folder])
     return _missing(name, ids if source else [], root, list(catalogue))
+
+
+def _own_file(name: str, place: Path, suffixes: Collection[str]) -> Named:
+    """Return the rows that a plug-in brings along."""
+    files = (place,) if place.is_file() else _rows_in(place, suffixes)
+    missed = f"its plug-in says that its rows are in {place}, and there are none"
+    return Named(files=files) if files else Named(missed=missed, fix=f"mend the source of {name}")
 
 
 def refs_of(name: str, revision: str = "") -> Mapping[str, Ref]:
@@ -99,8 +135,7 @@ def _on_hubs(name: str, suffixes: Collection[str]) -> Named | None:
 
 
 def _catalogue() -> dict[str, str]:
-    with (Path(__file__).parent / "catalog.csv").open(encoding="utf-8", newline="") as file:
-        return {row["name"]: row["source"] for row in csv.DictReader(file)}
+    return {row.name: row.source for row in datasets}
 
 
 def _meant(name: str, catalogue: dict[str, str]) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,58 +12,19 @@ from typing import Any
 from swift.core.errors import Problem
 from swift.model.kind import kind_of
 from swift.model.names import Row, bare, find, rows
+from swift.model.structures import Structure, brought, structures
 
 FLAG = "trust_remote_code"
 """The key that will allow it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Structure:
-    """A row of families.csv: who can compute a structure."""
-
-    structure: str
-    family: str
-
-    status: str
-    """native; mapped (we rewrite it as a native one); converted (another repository of the same
-    model is native); near (a native one resembles it); remote (code of its own only)."""
-
-    model_types: tuple[str, ...]
-    architectures: tuple[str, ...]
-
-    native: tuple[str, ...]
-    """transformers' classes that compute it, or what comes nearest."""
-
-    wants: tuple[str, ...]
-    """Packages and versions that its own code asks for."""
-
-    note: str
-
-
-@cache
-def structures() -> Mapping[str, Structure]:
-    """Return families.csv by structure."""
-    path = Path(__file__).parent / "families.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        found = (
-            Structure(
-                structure=row["structure"],
-                family=row["family"],
-                status=row["status"],
-                model_types=_split(row["model_types"]),
-                architectures=_split(row["architectures"]),
-                native=_split(row["native"]),
-                wants=_split(row["wants"]),
-                note=row["note"],
-            )
-            for row in csv.DictReader(file)
-        )
-        return {structure.structure: structure for structure in found}
-
-
-@cache
 def is_native(model_type: str) -> bool:
-    """Return whether the installed transformers has this model_type; it is not imported."""
+    """Return whether transformers, or a plug-in, has this model_type; neither is imported."""
+    return model_type in brought() or _in_transformers(model_type)
+
+
+@cache
+def _in_transformers(model_type: str) -> bool:
     spec = find_spec("transformers")
     if spec is None or not spec.submodule_search_locations or not model_type:
         return False
@@ -133,7 +92,3 @@ def _stem(name: str) -> str:
 def _by_architecture(architecture: str) -> Structure | None:
     found = (s for s in structures().values() if architecture and architecture in s.architectures)
     return next(found, None)
-
-
-def _split(cell: str) -> tuple[str, ...]:
-    return tuple(cell.split("|")) if cell else ()

@@ -16,6 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from swift.core.table import remembered
+from swift.model.structures import families
+
 MODALITIES = ("text", "image", "video", "audio", "series")
 """What a model may take in or give out; `series` are numbers over time."""
 
@@ -149,23 +152,22 @@ def _word(said: object) -> str:
     return said if isinstance(said, str) else ""
 
 
-@cache
+@remembered
 def _families() -> dict[str, str]:
-    """Return model_type -> family, of families.csv; a row's own name is one too."""
+    """Return model_type -> family; a structure's own name is one too."""
     found: dict[str, str] = {}
-    for row in _table("families.csv"):
-        if row["status"] in ("native", "mapped", "remote"):
-            for structure in (row["structure"], *row["model_types"].split("|")):
-                found.setdefault(structure, row["family"])
+    for row in families:
+        if row.status in ("native", "mapped", "remote"):
+            for structure in (row.structure, *row.model_types):
+                found.setdefault(structure, row.family)
     found.pop("", None)
     return found
 
 
 @cache
 def _exceptions() -> dict[str, tuple[str, ...]]:
-    return {row["model_type"]: tuple(row["modality"].split("+")) for row in _table("kinds.csv")}
-
-
-def _table(name: str) -> list[dict[str, str]]:
-    with (Path(__file__).parent / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    path = Path(__file__).parent / "kinds.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return {
+            row["model_type"]: tuple(row["modality"].split("+")) for row in csv.DictReader(file)
+        }

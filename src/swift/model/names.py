@@ -16,8 +16,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+
+from swift.core.table import Table, remembered
 
 FURTHEST, FURTHEST_SHORT, SHORT = 3, 2, 8
 """Edits (a letter more, less, other, or two swapped) after which a name is near no more: 3, and 2
@@ -29,10 +30,10 @@ for words below 8 letters. Two mistakes at one place may count three: a letter b
 class Row:
     """One model of the catalogue; "" or 0 where the catalogue is silent."""
 
-    modelscope: str
+    modelscope: str = ""
     """Its id there: `LLM-Research/Meta-Llama-3-8B`; `ORG/NAME:FOLDER` for a part of one."""
 
-    huggingface: str
+    huggingface: str = ""
     """Its id there: `meta-llama/Meta-Llama-3-8B`."""
 
     family: str
@@ -41,22 +42,22 @@ class Row:
     structure: str
     """Its row in families.csv: transformers' model_type where it has one."""
 
-    size: float
+    size: float = 0
     """Billions of parameters."""
 
-    active: float
+    active: float = 0
     """Billions that one token meets, where not all of them."""
 
-    kind: str
+    kind: str = "chat"
     """What it was trained to be: base, chat, reasoning, reward, embedding, asr, ..."""
 
-    modality: tuple[str, ...]
+    modality: tuple[str, ...] = ("text",)
     """What it reads: text, image, video, audio, in this order."""
 
-    packed: str
+    packed: str = ""
     """How its weights are packed: awq, gptq-int4, fp8, ..."""
 
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
     """Further names, in lower case."""
 
     @property
@@ -99,7 +100,8 @@ def near(name: str, also: Iterable[str] = (), most: int = 3) -> tuple[str, ...]:
     """
     said = name.strip().casefold()
     known = {bare(id).casefold() if "/" not in said else id.casefold(): id for id in also}
-    known |= {shown.casefold(): shown for shown in reversed(_shown("/" in said))}
+    listed = _whole_names() if "/" in said else _bare_names()
+    known |= {shown.casefold(): shown for shown in reversed(listed)}
     best, found = FURTHEST_SHORT if len(said) < SHORT else FURTHEST, list[str]()
     for key, shown in known.items():
         apart = _apart(said, key, best)
@@ -111,16 +113,23 @@ def near(name: str, also: Iterable[str] = (), most: int = 3) -> tuple[str, ...]:
     return tuple(found[:most])
 
 
-@cache
 def rows() -> tuple[Row, ...]:
-    """Return the catalogue, in the order of its file."""
+    """Return the catalogue, in the order of its file, and the models of plug-ins."""
+    return models.rows()
+
+
+def _read() -> Iterator[Row]:
     path = Path(__file__).parent / "catalog.csv"
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
         head = next(lines)
         if head != list(Row.__slots__):
             raise ValueError(f"{path} has other columns than a Row")
-        return tuple(_row(line) for line in lines)
+        yield from map(_row, lines)
+
+
+models: Table[Row] = Table("model", _read, lambda row: row.modelscope or row.huggingface)
+"""The models that have a name. A plug-in adds one with `models.add(Row(...))`."""
 
 
 def bare(id: str) -> str:
@@ -144,7 +153,7 @@ def _row(line: list[str]) -> Row:
     )
 
 
-@cache
+@remembered
 def _index() -> dict[str, Row]:
     """Return name -> row, by the order of the rule above: who comes first has the name."""
     index: dict[str, Row] = {}
@@ -170,11 +179,15 @@ def _mixed(row: Row) -> Iterator[str]:
         yield from (f"{organisation}/{name}" for name in names)
 
 
-@cache
-def _shown(whole: bool) -> tuple[str, ...]:
-    """Return the names that hints choose from: ids (`whole`), or names without organisation."""
-    if whole:
-        return tuple(id for row in rows() for id in row.ids)
+@remembered
+def _whole_names() -> tuple[str, ...]:
+    """Return the ids that hints choose from."""
+    return tuple(id for row in rows() for id in row.ids)
+
+
+@remembered
+def _bare_names() -> tuple[str, ...]:
+    """Return the names without organisation that hints choose from."""
     return tuple(name for row in rows() for name in (*(bare(id) for id in row.ids), *row.names))
 
 

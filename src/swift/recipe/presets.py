@@ -7,14 +7,15 @@ beside the word are the member's own.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from swift.core import yaml
 from swift.core.errors import Problem
 from swift.core.schema import shown
+from swift.core.table import Table, remembered
 from swift.core.yaml import KeyPath, dotted
 from swift.recipe.said import Said
 
@@ -69,10 +70,33 @@ def _found(said: Said, path: KeyPath, unsaid: Any) -> Any:
     return there if option == "name" else unsaid  # a bare word, or null
 
 
-@cache
-def _table() -> Mapping[str, Mapping[str, Sets]]:
-    table: dict[str, dict[str, Sets]] = {}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preset:
+    """A row of presets.csv, or a plug-in's."""
+
+    key: str
+    """The recipe's key that takes the word."""
+
+    preset: str
+    """The word."""
+
+    sets: Sets
+    """What it stands for; under `key`, the member's name."""
+
+
+def _read() -> Iterator[Preset]:
     with Path(__file__).with_name("presets.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            table.setdefault(row["key"], {})[row["preset"]] = yaml.flag(row["sets"])
+            yield Preset(key=row["key"], preset=row["preset"], sets=yaml.flag(row["sets"]))
+
+
+words: Table[Preset] = Table("preset", _read, lambda row: f"{row.key}: {row.preset}")
+"""All of them. A plug-in adds one with `words.add(Preset(...))`."""
+
+
+@remembered
+def _table() -> Mapping[str, Mapping[str, Sets]]:
+    table: dict[str, dict[str, Sets]] = {}
+    for row in words:
+        table.setdefault(row.key, {})[row.preset] = row.sets
     return table

@@ -9,6 +9,7 @@ from typing import Any
 from swift.core import yaml
 from swift.core.check import Checker
 from swift.core.errors import Problem, RecipeError
+from swift.core.plugins import flagged, load_all
 from swift.core.schema import Value, shown
 from swift.core.yaml import Document
 from swift.method import methods
@@ -19,7 +20,7 @@ from swift.recipe.said import Said
 from swift.recipe.sections import Dataset
 from swift.recipe.spelling import elsewhere
 
-_WORDS = ("task", "output_dir")
+_WORDS = ("task", "output_dir", "plugins")
 """The keys of a recipe that hold no section."""
 
 
@@ -39,8 +40,11 @@ def read(
     Raises:
         RecipeError: With one Problem for each mistake, in the order of the file, flags last.
     """
-    said = Said(yaml.read(path) if path else Document(), str(path or ""))
+    document = yaml.read(path) if path else Document()
+    trouble = _plugins(document, str(path), overrides)  # before names are looked up
+    said = Said(document, str(path or ""))
     said.flags(overrides)
+    _name_flagged(said)
     _task_names_a_method(said)
     _settle_verb(said, verb)
     expand(said)
@@ -48,10 +52,32 @@ def read(
     sound = _sound(said.tree, checker)
     # model_construct: what is sound has been validated key by key; the rules see no more of it
     broken = rules.broken(Recipe.model_construct(**sound), said.where)
-    problems = [*said.problems, *checker.problems, *broken]
+    problems = [*trouble, *said.problems, *checker.problems, *broken]
     if problems:
         raise RecipeError(sorted(problems, key=_order))
     return Recipe(**sound)
+
+
+def _plugins(document: Document, file: str, overrides: Sequence[tuple[str, Any]]) -> list[Problem]:
+    """Load the plug-ins that are named; return what is wrong with them."""
+    line = document.lines.get(("plugins",), 1)
+    places = [(document.tree.get("plugins"), f"{file}:{line} plugins")]
+    places += [(value, "--plugins") for name, value in overrides if name == "plugins"]
+    problems: list[Problem] = []
+    for said, where in places:
+        names = [said] if isinstance(said, str) else said if isinstance(said, list | tuple) else []
+        problems += load_all([name for name in names if isinstance(name, str)], where)
+    return problems
+
+
+def _name_flagged(said: Said) -> None:
+    """Let the recipe name what `--plugins` on the command line has loaded."""
+    named = said.tree.get("plugins", ())
+    if flagged() and isinstance(named, list | tuple | str):
+        named = [named] if isinstance(named, str) else [*named]
+        more = [name for name in flagged() if name not in named]
+        if more:
+            said.put(("plugins",), [*named, *more], "--plugins")
 
 
 def _sound(tree: Mapping[str, Any], checker: Checker) -> dict[str, Any]:

@@ -96,6 +96,9 @@ class Recipe(Value):
     output_dir: Annotated[str, Field(min_length=1)] | None = None
     """The run folder. null: runs/<model>-<method>-NNN."""
 
+    plugins: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
+    """Files, folders or modules that add members, rows or verbs. Their code is run."""
+
     def dump(self) -> str:
         """Return YAML of what was said, short where a word is enough; `read` gives it back."""
         said = self.model_dump(mode="json", exclude_unset=True)
@@ -108,6 +111,8 @@ class Recipe(Value):
 
     @staticmethod
     def _brief(key: str, value: Any) -> Any:
+        if key == "plugins":
+            return value[0] if len(value) == 1 else value
         if key == "dataset":
             words = [_word(item, Dataset.shorthand) for item in value]
             return words[0] if len(words) == 1 and isinstance(words[0], str) else words

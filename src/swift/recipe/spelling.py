@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from swift.core import yaml
 from swift.core.errors import nearest
 from swift.core.schema import Value, kind, shown
+from swift.core.table import remembered
 from swift.core.yaml import KeyPath, dotted
 from swift.recipe.recipe import REGISTRIES, Recipe
 
@@ -78,7 +79,7 @@ def takes_list(name: str) -> str:
     if not found or not found[0]:
         return ""
     key, *rest = found[0]
-    if key == "dataset":
+    if key in ("dataset", "plugins"):
         return "" if rest else "or a word"
     fields = [
         cls.model_fields[str(part)]
@@ -136,7 +137,7 @@ def _table() -> Mapping[str, Sequence[Row]]:
     return table
 
 
-@cache
+@remembered
 def _leaves() -> Mapping[str, Sequence[KeyPath]]:
     """Return last word -> the paths that end in it (one path for all members of a registry)."""
     leaves: dict[str, list[KeyPath]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 
@@ -10,13 +11,17 @@ def samples(name: str, split: str, seed: int) -> Iterator[dict[str, Any]]:
     """Yield the rows of the generated data set `name` ("orders", "preferences", "text").
 
     Args:
-        name: Which one.
+        name: Which one; "module:function" is a plug-in's, called with split and seed.
         split: "train", "validation", or one of the task's held-out kinds.
         seed: Draws the rows; the same seed gives the same rows on every machine.
 
     Raises:
         KeyError: There is no such data set or split.
     """
+    module, colon, function = name.partition(":")
+    if colon:
+        rows: Iterator[dict[str, Any]] = getattr(import_module(module), function)(split, seed)
+        return rows
     from swift.dataset.generated import orders, preferences, text
 
     makers = {"orders": orders.rows, "preferences": preferences.rows, "text": text.rows}
