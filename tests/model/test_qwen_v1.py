@@ -24,7 +24,7 @@ from swift.chat.tokenize import Tokenizer
 from swift.core.errors import MachineError, PlanError
 from swift.model.facts import read_facts
 from swift.model.find import find_model
-from swift.model.quirks import qwen_v1
+from swift.model.quirks import _rewrite
 from tests.kit import tiny_qwen_v1
 
 WORDS = (
@@ -233,7 +233,7 @@ def test_the_spine_opens_it_as_any_model(v1: Path, qwen2: Path) -> None:
 def test_a_second_look_converts_nothing(
     v1: Path, qwen2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qwen_v1, "_convert", lambda *_: pytest.fail("converted again"))
+    monkeypatch.setattr(_rewrite, "_rewrite", lambda *_: pytest.fail("converted again"))
     assert find_model(str(v1), v1.parent / "cache") == qwen2
 
 
@@ -285,7 +285,7 @@ def test_bfloat16_stays_bfloat16(v1: Path, tmp_path: Path) -> None:
 
 
 def _die_while_writing(folder: Path, cache: Path) -> None:
-    qwen_v1._dump = lambda *_: os._exit(9)  # after the weights
+    _rewrite._dump = lambda *_: os._exit(9)  # after the weights
     find_model(str(folder), cache)
 
 
@@ -316,13 +316,12 @@ def test_two_processes_convert_it_once(v1: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "says"),
     [
-        ({"visual": {"layers": 48}}, "`visual` makes it a model of more than text"),
         ({"quantization_config": {"bits": 4}}, "its weights are quantised"),
         ({"no_bias": False}, "`no_bias: false` has no place"),
         ({"rotary_pct": 0.5}, "`rotary_pct: 0.5` is not 1.0"),
         ({"kv_channels": 16}, "`kv_channels` times the heads is 64, but `hidden_size` 32"),
         ({"hidden_size": "32"}, "`hidden_size` is `32`, not a number above 0"),
-        ({"num_hidden_layers": 3}, "12 is lacking: the first is `model.layers.2.input_layernorm"),
+        ({"num_hidden_layers": 3}, "12 is lacking: the first is `model.layers.2.self_attn.q_proj"),
         ({"num_hidden_layers": 1}, "12 is unknown: the first is `model.layers.1"),
         ({"intermediate_size": 64}, "6 has another shape"),
         ({"vocab_size": 300}, "take 528 ids, but `vocab_size` is 300|another shape"),
@@ -336,13 +335,22 @@ def test_what_cannot_be_converted_is_said_and_nothing_is_written(
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(PlanError, match=says):
         find_model(str(copy), tmp_path / "cache")
-    assert not [p for p in (tmp_path / "cache" / "models").iterdir() if p.is_dir()]
+    assert not [p for p in (tmp_path / "cache").glob("models/*") if p.is_dir()]
+
+
+def test_one_with_eyes_is_left_to_its_own_code(v1: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(v1, tmp_path / "m")
+    config = json.loads((copy / "config.json").read_text()) | {"visual": {"layers": 48}}
+    (copy / "config.json").write_text(json.dumps(config))
+    assert find_model(str(copy), tmp_path / "cache") == copy
+    with pytest.raises(PlanError, match="code of its own"):
+        read_facts("m", copy)
 
 
 def test_a_full_disk_is_said_before_a_byte_is_written(
     v1: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qwen_v1, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(_rewrite, "free_bytes", lambda _: 1000)
     with pytest.raises(MachineError, match="SWIFT_CACHE"):
         find_model(str(v1), tmp_path)
 

@@ -1,32 +1,71 @@
-"""Layouts that transformers opens only by running a folder's own code, opened without it."""
+"""Layouts that transformers opens only by running a folder's own code, opened without it.
+
+One file per layout, each with one function `layout(config, folder)`: the configuration, weights
+and tokenizer of such a folder in the words of an architecture that transformers has; None for the
+layout's relatives that compute something else. What all share is in `_rewrite.py`.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from swift.model.quirks._layout import Layout
+
+LAYOUTS: Mapping[str, str] = {
+    "qwen": "qwen_v1",
+}
+"""model_type of config.json -> the file that knows it."""
 
 
 def opened(folder: Path, cache: Path) -> Path:
     """Return a folder that plain transformers opens for the model in `folder`.
 
-    It is `folder` itself but for the layouts known here, which are converted once into `cache`.
+    It is `folder` itself but for the layouts known here, which are rewritten once into `cache`.
 
     Raises:
-        PlanError: The folder is of such a layout, but of a kind that cannot be converted.
+        PlanError: The folder is of such a layout, but of a kind that cannot be rewritten.
         MachineError: The cache cannot be written, or is too small.
     """
-    if _model_type(folder) == "qwen":
-        from swift.model.quirks.qwen_v1 import converted
+    found = layout_of(_config(folder), folder)
+    if found is None:
+        return folder
+    from swift.model.quirks._rewrite import rewritten
 
-        return converted(folder, cache)
-    return folder
+    return rewritten(folder, cache, found)
 
 
-def _model_type(folder: Path) -> str:
-    """Return the family that config.json names; "" where it cannot be read: others will say."""
+def layout_of(config: Mapping[str, Any], folder: Path) -> Layout | None:
+    """Return how the model of a config.json is rewritten; None where it is not.
+
+    Raises:
+        PlanError: It is of a known layout, but broken or quantised.
+    """
+    said = config.get("model_type")
+    name = LAYOUTS.get(said) if isinstance(said, str) else None
+    if name is None:
+        return None
+    found: Layout | None = import_module(f"{__name__}.{name}").layout(config, folder)
+    return found
+
+
+def made_of(folder: Path) -> Mapping[str, Any]:
+    """Return what a rewritten folder was made of: of, folder, commit, notes; empty for others."""
+    return _read(folder / "rewritten.json")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """Return config.json; an empty one where it cannot be read: others will say."""
+    return _read(folder / "config.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
-    said = config.get("model_type") if isinstance(config, dict) else None
-    return said if isinstance(said, str) else ""
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,11 +1,12 @@
-"""Weights as bytes on a disk: read without a copy, written one after the other."""
+"""Weights as bytes on a disk: read without a copy, cut by rows, written one after the other."""
 
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,28 +20,41 @@ FLOATS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float1
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """A weight; its bytes are a window on its file, so that many fit where few would in memory."""
+    """A weight; its bytes are windows on its file, so that many fit where few would in memory."""
 
     name: str
     dtype: str
     """As safetensors writes it: BF16."""
 
     shape: tuple[int, ...]
-    data: memoryview
-    """Its bytes, rows first."""
+    data: tuple[memoryview, ...]
+    """Its bytes, rows first; in several windows where its rows lie apart."""
+
+    change: Callable[[Stored], Iterable[memoryview]] | None = None
+    """Gives the bytes to be written in place of `data`, as many, a piece at a time."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return sum(window.nbytes for window in self.data)
+
+    def rows(self, name: str, *blocks: tuple[int, int]) -> Stored:
+        """Return a weight of the rows that `blocks` name: (first, one past the last), ..."""
+        (whole,) = self.data
+        row = whole.nbytes // self.shape[0]
+        count = sum(end - begin for begin, end in blocks)
+        windows = tuple(whole[begin * row : end * row] for begin, end in blocks)
+        return replace(self, name=name, shape=(count, *self.shape[1:]), data=windows)
 
     def split(self, names: Sequence[str]) -> list[Stored]:
         """Return as many equal parts along the first dimension as there are names."""
-        rows, size = self.shape[0] // len(names), self.data.nbytes // len(names)
-        return [
-            replace(
-                self,
-                name=name,
-                shape=(rows, *self.shape[1:]),
-                data=self.data[i * size : (i + 1) * size],
-            )
-            for i, name in enumerate(names)
-        ]
+        rows = self.shape[0] // len(names)
+        return [self.rows(name, (i * rows, (i + 1) * rows)) for i, name in enumerate(names)]
+
+    def zeros(self, name: str, count: int) -> Stored:
+        """Return a vector of `count` zeros of the same type."""
+        size = self.size // max(1, math.prod(self.shape))
+        return replace(self, name=name, shape=(count,), data=(memoryview(bytes(count * size)),))
 
 
 def shards(folder: Path) -> list[list[Stored]]:
@@ -67,7 +81,7 @@ def write(path: Path, weights: Sequence[Stored]) -> None:
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for weight in weights:
-        begin, end = end, end + weight.data.nbytes
+        begin, end = end, end + weight.size
         entries[weight.name] = {
             "dtype": weight.dtype,
             "shape": weight.shape,
@@ -78,7 +92,8 @@ def write(path: Path, weights: Sequence[Stored]) -> None:
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for weight in weights:
-            file.write(weight.data)
+            for window in weight.change(weight) if weight.change else weight.data:
+                file.write(window)
 
 
 def _of_safetensors(path: Path) -> list[Stored]:
@@ -91,7 +106,7 @@ def _of_safetensors(path: Path) -> list[Stored]:
             name=name,
             dtype=entry["dtype"],
             shape=tuple(entry["shape"]),
-            data=whole[slice(*entry["data_offsets"])],
+            data=(whole[slice(*entry["data_offsets"])],),
         )
         for name, entry in entries.items()
     ]
@@ -120,7 +135,7 @@ def _of_pickle(path: Path) -> list[Stored]:
             name=name,
             dtype=words.get(tensor.dtype, str(tensor.dtype)),
             shape=tuple(tensor.shape),
-            data=memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy()),
+            data=(memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy()),),
         )
         for name, tensor in tensors.items()
     ]

@@ -15,6 +15,13 @@ Ranks = Mapping[bytes, int]
 """The rank of each token's bytes: which pair is merged first, and the token's id."""
 
 
+WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}"
+    r"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""The pieces that are merged apart from each other; `digits` of a number are one of them."""
+
+
 def read_ranks(path: Path) -> dict[bytes, int]:
     """Return the ranks of a file with a token in base64 and its rank on each line.
 
@@ -41,13 +48,16 @@ def read_ranks(path: Path) -> dict[bytes, int]:
     return ranks
 
 
-def fast_tokenizer(ranks: Ranks, special: Mapping[str, int], words: str) -> dict[str, Any]:
+def fast_tokenizer(
+    ranks: Ranks, special: Mapping[str, int], words: str, *, normalizer: str = ""
+) -> dict[str, Any]:
     """Return what tokenizer.json holds.
 
     Args:
         ranks: As `read_ranks` gives them.
         special: Tokens that are never split, with their ids.
         words: The regular expression of the pieces that are merged apart from each other.
+        normalizer: What is done to a text first: NFC; "" for nothing.
     """
     shown = {token: _shown(token) for token in ranks}
     merges = [[shown[a], shown[b]] for a, b in merges_of(ranks)]
@@ -58,7 +68,7 @@ def fast_tokenizer(ranks: Ranks, special: Mapping[str, int], words: str) -> dict
         "truncation": None,
         "padding": None,
         "added_tokens": [_added(text, id) for text, id in special.items()],
-        "normalizer": {"type": "NFC"},
+        "normalizer": {"type": normalizer} if normalizer else None,
         "pre_tokenizer": {
             "type": "Sequence",
             "pretokenizers": [split, {**bytewise, "use_regex": False}],
