@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from swift.core.env import cache_home
 from swift.core.errors import PlanError, Problem
+from swift.core.plugins import Used, load_again
 from swift.core.schema import Value
 from swift.engine import Served
 from swift.model.facts import read_facts
@@ -70,6 +71,9 @@ class Card(Value):
     plan: str
     """Digest of the plan."""
 
+    plugins: tuple[Used, ...] = ()
+    """The code of others that it was made with."""
+
     world: int
     """Ranks that wrote `state/`."""
 
@@ -118,7 +122,11 @@ def served(id: str, adapter: str | None = None, *, hub: str = "auto", revision: 
 
     Raises:
         PlanError: There is no such model, or the adapter's base cannot be found.
+        UserError: A plug-in that it was made with is not here.
     """
+    for named in (id, adapter):
+        if named is not None:
+            with_plugins(named)
     found = partial(find_model, cache=cache_home(), hub=hub, revision=revision)
     over = Path(id if adapter is None else adapter).expanduser()
     over = newest(over) or over
@@ -133,6 +141,18 @@ def served(id: str, adapter: str | None = None, *, hub: str = "auto", revision: 
         )
     folder = found(id)
     return _served(id, folder, folder, None)
+
+
+def with_plugins(id: str) -> None:
+    """Load the plug-ins that the run or checkpoint called `id` was made with; of others nothing.
+
+    Raises:
+        UserError: One of them is not here, or is code that the user never named.
+    """
+    place = Path(id).expanduser()
+    folder = newest(place) or place
+    if (folder / CARD).is_file():
+        load_again(read_card(folder).plugins, str(folder))
 
 
 def _served(id: str, base: Path, speech: Path, adapter: Path | None) -> Served:

@@ -157,7 +157,7 @@ def test_a_run_is_resumed_by_its_folder(street: Street) -> None:
         (["--rank", "0"], "--rank: `tuner.rank` is `0`"),
         (["--tuner", "{name: lora"], "--tuner: this is not YAML"),
         (["--dataset", "[a"], "--dataset: this is not YAML"),
-        (["--plugins", "x"], "a recipe has no key `plugins`"),
+        (["--plugins", "x"], "there is no plug-in `x`"),
         (["."], "is a folder, not a YAML file"),
     ],
 )

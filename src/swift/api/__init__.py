@@ -149,9 +149,11 @@ def prepare_model(model: str, **options: Any) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from swift.checkpoint import served
+    from swift.model.structures import enrol
     from swift.tuner import applied
 
     what = served(model)
+    enrol()
     options = {"dtype": "auto", **options}
     found: Any = AutoModelForCausalLM.from_pretrained(what.folder, **options)
     if what.adapter is not None:

@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, Any
 from swift.cli.flags import Line, split
 from swift.cli.program import program
 from swift.cli.words import table, word
-from swift.core import env
 from swift.core.errors import Interrupted, Problem, UserError
 
 if TYPE_CHECKING:
     from swift.run.demo import Trip
-
-env.without_plugins_of_pydantic()
 
 _WIDTH = 90
 """Longest result in the table, in letters."""

@@ -7,22 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 from swift.cli.words import word
 from swift.core import env
 from swift.core.errors import Problem, UserError
-
-env.without_plugins_of_pydantic()
-env.without_advice_of_bitsandbytes()
-
-from swift.dataset.sources import find  # noqa: E402 - after the line above, which quickens it
-from swift.method import methods  # noqa: E402
-from swift.model.find import EMBEDDED, find_model  # noqa: E402
-from swift.recipe import Recipe, read  # noqa: E402
-from swift.recipe.recipe import default_dataset  # noqa: E402
-from swift.recipe.sections import Parallel  # noqa: E402
-from swift.recipe.shipped import shipped  # noqa: E402
+from swift.dataset.sources import find
+from swift.method import methods
+from swift.model.find import EMBEDDED, find_model
+from swift.recipe import Recipe, read
+from swift.recipe.recipe import default_dataset
+from swift.recipe.sections import strategy_words
+from swift.recipe.shipped import shipped
 
 QUESTIONS = ("model", "method", "dataset", "strategy", "serve", "port")
 """In the order in which they are asked."""
@@ -61,7 +57,7 @@ def choices(key: str) -> tuple[str, ...]:
     if key == "method":
         return tuple(methods)
     if key == "strategy":
-        return get_args(Parallel.model_fields["strategy"].annotation)
+        return strategy_words()
     return ("yes", "no") if key in ("serve", "go") else ()
 
 

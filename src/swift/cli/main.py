@@ -9,6 +9,7 @@ from swift import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing itself would take a fifth of the time of `swift --help`
     from collections.abc import Callable
+    from typing import Any
 
 VERBS: dict[str, tuple[str, str, str]] = {
     "guide": ("Start", "swift.cli.guide:main", "Ask a few questions, then train and serve"),
@@ -25,6 +26,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "list": ("Look", "swift.cli.list:main", "List the models and data sets that have a name"),
     "show": ("Look", "swift.cli.show:main", "Say what is known of one model, by name or folder"),
     "runs": ("Look", "swift.cli.runs:main", "List the runs under runs/: state, step, loss, age"),
+    "plugins": ("Look", "swift.cli.plugins:main", "List the plug-ins, and what each of them adds"),
     "env": ("Look", "swift.cli.env:main", "Show versions, devices, memory and disk"),
 }
 """verb -> (group in the help, module:function, what it does). The function gets (verb, words)."""
@@ -47,19 +49,20 @@ def main(words: list[str] | None = None) -> int:
     if verb in ("-V", "--version", "version"):
         print(f"swift {__version__}")
         return 0
-    if verb not in VERBS:
-        return _unknown(verb)
     return _carry_out(verb, words[1:])
 
 
 def _carry_out(verb: str, words: list[str]) -> int:
     try:
-        from swift.core.env import patient_threads
+        from swift.core import env
 
-        patient_threads()
-        act = _load(VERBS[verb][1])
+        env.patient_threads()
+        env.without_plugins_of_pydantic()
+        if any(word.startswith("--plugins") for word in words):
+            words = _load("swift.cli.plugins:flagged")(words)
+        act = _load(VERBS[verb][1] if verb in VERBS else "swift.cli.plugins:foreign")
         _show_downloads()
-        return act(verb, words)
+        return int(act(verb, words))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -78,14 +81,14 @@ def _show_downloads() -> None:
     showing.set(Downloads())
 
 
-def _load(place: str) -> Callable[[str, list[str]], int]:
+def _load(place: str) -> Callable[..., Any]:
     """Import "module:function" and return the function."""
     import gc
     from importlib import import_module
 
     module, _, function = place.partition(":")
     gc.disable()  # imports make no garbage; looking for some would take a tenth of the start
-    found: Callable[[str, list[str]], int] = getattr(import_module(module), function)
+    found: Callable[..., Any] = getattr(import_module(module), function)
     gc.freeze()
     gc.enable()
     return found
@@ -102,23 +105,13 @@ def _failed(error: Exception) -> int:
     import traceback
 
     traceback.print_exception(error)
-    print(
-        f"swift {__version__} made a mistake ({type(error).__name__}); the lines above say where",
-        file=sys.stderr,
-    )
-    return 1
+    from swift.core.plugins import at_fault
 
-
-def _unknown(verb: str) -> int:
-    if verb in LATER:
-        print(f"`swift {verb}` comes with a later version", file=sys.stderr)
-        return 2
-    from difflib import get_close_matches
-
-    close = get_close_matches(verb, VERBS, n=1)
-    fix = f"run `swift {close[0]}`" if close else "one of " + ", ".join(VERBS)
-    print(f"swift has no verb `{verb}`\n     fix: {fix}", file=sys.stderr)
-    return 2
+    plugin = at_fault(error)
+    who = f"the plug-in `{plugin.said}`" if plugin else f"swift {__version__}"
+    made = f"{who} made a mistake ({type(error).__name__}); the lines above say where"
+    print(made, file=sys.stderr)
+    return 2 if plugin else 1
 
 
 def _help() -> str:

@@ -9,13 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swift.cli import sampling
 from swift.cli.flags import split
-from swift.core import env
 from swift.core.errors import Problem, UserError
-
-env.without_plugins_of_pydantic()
-
-from swift.cli import sampling  # noqa: E402 - after the line above, which quickens it
 
 if TYPE_CHECKING:
     from swift.engine import Engine, EngineOptions, Sampling, Served

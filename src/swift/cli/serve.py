@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swift.cli.flags import Line, split
-from swift.core import env
 from swift.core.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ def main(verb: str, words: list[str]) -> int:
     """
     line = split(words, alone=frozenset({"help"}), many=lambda name: False)
     wants_help, line = line.pick("help")
-    env.without_plugins_of_pydantic()
     if wants_help:
         chapters = import_module("swift.cli.options").chapters
         print(_HEAD + "\n" + chapters("serve", "engine"))

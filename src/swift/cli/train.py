@@ -11,13 +11,9 @@ from typing import Any
 from swift.cli.flags import Line, split
 from swift.core import env, yaml
 from swift.core.errors import Problem, RecipeError, SwiftError
-
-env.without_plugins_of_pydantic()
-env.without_advice_of_bitsandbytes()
-
-from swift.recipe import Recipe  # noqa: E402 - after the line above, which quickens it
-from swift.recipe.absent import wished  # noqa: E402
-from swift.recipe.spelling import takes_list  # noqa: E402
+from swift.recipe import Recipe
+from swift.recipe.absent import wished
+from swift.recipe.spelling import takes_list
 
 _ALONE = frozenset({"help", "dry_run"})
 

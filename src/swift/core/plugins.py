@@ -185,6 +185,17 @@ def owner(path: str) -> Plugin | None:
     return None
 
 
+def at_fault(error: Exception) -> Plugin | None:
+    """Return the plug-in whose code, or what it called, raised `error`; None where ours did."""
+    ours = str(Path(__file__).parent.parent)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if (plugin := owner(frame.filename)) is not None:
+            return plugin
+        if frame.filename.startswith(ours):
+            return None
+    return None
+
+
 # --- how -------------------------------------------------------------------------------------
 
 

@@ -43,7 +43,8 @@ class Registry(Generic[T]):
                 raise ValueError(f"{self.kind} `{name}` is registered twice")
             cls.name = name
             self._members[name] = cls  # type: ignore[assignment]  # C implements T's protocol
-            added(self.kind, name, lambda: self._members.pop(name))
+            own = cls.__module__.startswith("swift.")
+            added(self.kind, name, lambda: self._members.pop(name), own=own)
             return cls
 
         return register

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
 class Value(BaseModel):
@@ -46,6 +48,31 @@ class Component(Value):
     @model_serializer(mode="wrap")
     def _with_name(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"name": self.name, **fields(self)}
+
+
+@dataclass(frozen=True)
+class Word:
+    """Marks text that is one of some words, which plug-ins may add to."""
+
+    known: Callable[[], Sequence[str]]
+    """Returns them."""
+
+    later: Sequence[str] = ()
+    """Words of a later version."""
+
+    instead: str = ""
+    """What does in their place."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        """Let pydantic ask for one of them."""
+        return core_schema.no_info_after_validator_function(self._one, handler(source))
+
+    def _one(self, said: str) -> str:
+        if said in self.known():
+            return said
+        if said in self.later:
+            raise ValueError(f"{said} comes with a later version; {self.instead}")
+        raise PydanticCustomError("unknown_word", "no such word")
 
 
 @cache
@@ -78,7 +105,7 @@ def takes(info: FieldInfo) -> str:
 
 def kind(info: FieldInfo) -> str:
     """Return what a field takes, in type words: "int|auto"."""
-    return "|".join(_short(info.annotation))
+    return "|".join(_known(tuple(info.metadata)) or _short(info.annotation))
 
 
 def shown(value: Any) -> str:
@@ -137,6 +164,8 @@ def _alternatives(annotation: Any, bounds: tuple[Any, ...]) -> list[str]:
 def _words(annotation: Any, bounds: tuple[Any, ...]) -> list[str]:
     if annotation is bool:
         return ["true", "false"]
+    if words := _known(bounds):
+        return [f"`{word}`" for word in words]
     names = {str: "text", type(None): "null"}
     if annotation in names:
         return [names[annotation]]
@@ -152,6 +181,11 @@ def _words(annotation: Any, bounds: tuple[Any, ...]) -> list[str]:
             return [f"a list, each {_alternatives(args[0], ())[0]}"]
         return [f"a list of {len(args)}, each {_alternatives(args[0], ())[0]}"]
     return ["a map"] if get_origin(annotation) else [f"a {annotation.__name__.lower()}"]
+
+
+def _known(bounds: tuple[Any, ...]) -> Sequence[str]:
+    """Return the words that a field's mark knows; none without such a mark."""
+    return next((mark.known() for mark in bounds if isinstance(mark, Word)), ())
 
 
 def _limit(bound: Any) -> str:

@@ -24,8 +24,8 @@ class Table(Generic[R]):
         self._read = False
         self._foreign: list[str] = []
 
-    def add(self, row: R) -> R:
-        """Add a row.
+    def add(self, row: R, *, own: bool = False) -> R:
+        """Add a row; `own` for one of our own modules, which may be imported by a plug-in first.
 
         Raises:
             ValueError: Another row has its name.
@@ -34,9 +34,9 @@ class Table(Generic[R]):
         if name in self._own():
             raise ValueError(f"{self.kind} `{name}` is there already")
         self._rows[name] = row
-        if _listening:
+        if not own:
             self._foreign.append(name)
-        added(self.kind, name, lambda: self._rows.pop(name))
+        added(self.kind, name, lambda: self._rows.pop(name), own=own)
         return row
 
     def get(self, name: str) -> R | None:
@@ -94,11 +94,11 @@ _listening: list[list[Addition]] = []
 _remembered: list[Callable[[], None]] = []
 
 
-def added(kind: str, name: str, undo: Callable[[], object]) -> None:
+def added(kind: str, name: str, undo: Callable[[], object], *, own: bool) -> None:
     """Note that `name` was added: what was derived from tables before is forgotten."""
     for forget in _remembered:
         forget()
-    if _listening:
+    if _listening and not own:
         _listening[-1].append(Addition(kind, name, undo))
 
 

@@ -54,7 +54,8 @@ def format(name: str, wants: str) -> Callable[[Callable[[Row], Sample]], Callabl
     """Register the decorated function as the format `name` for rows with the columns `wants`."""
 
     def register(read: Callable[[Row], Sample]) -> Callable[[Row], Sample]:
-        formats.add(Format(name, tuple(wants.split()), read))
+        own = read.__module__.startswith("swift.")
+        formats.add(Format(name, tuple(wants.split()), read), own=own)
         return read
 
     return register

@@ -44,6 +44,8 @@ class Torch(EngineOptions):
             PlanError: The model has no standard attention, or its files are broken.
             MachineError: The cache would not hold one answer.
         """
+        from swift.core.env import without_advice_of_bitsandbytes
         from swift.engine._torch import TorchEngine
 
+        without_advice_of_bitsandbytes()
         return TorchEngine(served, self)

@@ -30,7 +30,9 @@ def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from swift.core.errors import PlanError, Problem
+    from swift.model.structures import enrol
 
+    enrol()
     try:
         config = AutoConfig.from_pretrained(Path(facts.folder))
         attention = _possible(config, attention)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from swift.core.env import cache_home
 from swift.core.errors import PlanError, Problem
 from swift.core.machine import Machine, machine
+from swift.core.plugins import used
 from swift.model.facts import ModelFacts, read_facts
 from swift.model.find import find_model
 from swift.plan.rules import broken, of_data
@@ -112,6 +113,7 @@ def _decided(recipe: Recipe, facts: ModelFacts, here: Machine, world: int, strat
         # Without an estimate: activations are what fills a GPU; a CPU has memory, not time.
         gradient_checkpointing=device == "cuda" if again == "auto" else again,
         output_dir=recipe.output_dir or "",
+        plugins=used(recipe.plugins),
         notes=tuple(notes),
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swift.core.errors import PlanError, Problem
+from swift.core.plugins import Used, load_again
 from swift.core.schema import Value
 from swift.model.facts import ModelFacts
 from swift.recipe import Recipe
@@ -65,6 +66,9 @@ class Plan(Value):
     output_dir: str
     """The run folder; "" until one is taken under runs/."""
 
+    plugins: tuple[Used, ...] = ()
+    """The code of others that it takes part in, to the byte."""
+
     notes: tuple[str, ...] = ()
     """Decisions the user did not make, said aloud."""
 
@@ -72,6 +76,8 @@ class Plan(Value):
     def digest(self) -> str:
         """Return the fingerprint of what the plan means; where it runs from does not count."""
         meaning = self.model_dump(mode="json", exclude={"output_dir", "notes"})
+        for plugin in meaning["plugins"]:
+            plugin.pop("place")
         for key in ("output_dir", "engine", "serve"):  # where it goes, and what comes afterwards
             meaning["recipe"].pop(key, None)
         text = json.dumps(meaning, sort_keys=True, ensure_ascii=False)
@@ -123,13 +129,15 @@ def read_plan(folder: Path) -> Plan:
 
     Raises:
         PlanError: plan.json is missing or was changed by hand.
+        UserError: A plug-in that it was made with is not here.
     """
     path = folder / "plan.json"
     try:
         dump = json.loads(path.read_text(encoding="utf-8"))
         digest = dump.pop("digest")
+        load_again([Used(**used) for used in dump.get("plugins", ())], str(path))
         plan = Plan.model_validate(dump)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise PlanError(
             Problem(where=str(path), what=f"no readable plan: {error}", fix="give a run folder")
         ) from error

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, field_validator
 
-from swift.core.schema import Value
+from swift.core.schema import Value, Word
 
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 
@@ -128,12 +128,23 @@ class Train(Value):
         return warmup
 
 
+def strategy_words() -> tuple[str, ...]:
+    """Return the words for a strategy; `tp` is chosen by tensor_model_parallel_size."""
+    from swift.parallel import strategies
+
+    named = [name for name in strategies if name not in ("none", "tp")]
+    return ("auto", "none", *named)
+
+
 class Parallel(Value):
     """How the work is spread over processes and devices."""
 
     shorthand: ClassVar[str] = "strategy"
 
-    strategy: Literal["auto", "none", "ddp", "fsdp"] = "auto"
+    strategy: Annotated[
+        str,
+        Word(strategy_words, ("zero1", "zero2", "zero3", "megatron"), "`fsdp` shards the weights"),
+    ] = "auto"
     """none: one process. ddp: a copy of the model on each device. fsdp: weights in shards.
     auto: none for one process, ddp for several."""
 
@@ -142,13 +153,6 @@ class Parallel(Value):
 
     nproc_per_node: Literal["auto"] | Count = "auto"
     """Processes on this machine. auto: one for each GPU, one on a CPU."""
-
-    @field_validator("strategy", mode="before")
-    @classmethod
-    def _later(cls, strategy: object) -> object:
-        if strategy in ("zero1", "zero2", "zero3", "megatron"):
-            raise ValueError(f"{strategy} comes with a later version; `fsdp` shards the weights")
-        return strategy
 
 
 class Serve(Value):

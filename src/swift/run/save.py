@@ -103,6 +103,7 @@ def _card(plan: Plan, step: int, facts: dict[str, Any]) -> Card:
         method=plan.recipe.method.name,
         tuner=plan.recipe.tuner.model_dump(mode="json"),
         plan=plan.digest,
+        plugins=plan.plugins,
         world=plan.world,
         recipe=plan.recipe.full(),
         **facts,

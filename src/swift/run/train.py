@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from swift.core.env import Ranks
+from swift.core.env import Ranks, without_advice_of_bitsandbytes
 from swift.core.errors import Interrupted, Problem, SwiftError
 from swift.core.events import Events
 from swift.core.files import locked
@@ -53,6 +53,7 @@ def train(
         Interrupted: A signal asked for the end; a checkpoint holds what was done.
         TrainingError: The numbers went wrong.
     """
+    without_advice_of_bitsandbytes()
     with ExitStack() as stack:
         events: Events | None = None
         if ranks.rank == 0:
