@@ -4,46 +4,48 @@
     models families wires call_styles presets datasets            wires.add(Wire(...)), a row
     format verb                                                   @verb("mine", "what it does")
 
-Each is looked up when it is first asked for, so that a plug-in which adds a row costs nothing more.
+All are light: none loads torch.
 """
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from swift.chat.tools import Style
+from swift.chat.tools import styles as call_styles
+from swift.chat.wires import Wire
+from swift.chat.wires import known_wires as wires
+from swift.cli.verbs import verb
+from swift.dataset.formats import format
+from swift.dataset.names import Listed, datasets
+from swift.engine import engines
+from swift.method import methods
+from swift.model.names import Row, models
+from swift.model.structures import Structure, families
+from swift.optimizer import optimizers
+from swift.parallel import strategies
+from swift.quant import quants
+from swift.recipe.presets import Preset
+from swift.recipe.presets import words as presets
+from swift.score import scores
+from swift.tuner import tuners
 
-
-_PLACES = {
-    "Listed": "swift.dataset.names:Listed",
-    "Preset": "swift.recipe.presets:Preset",
-    "Row": "swift.model.names:Row",
-    "Structure": "swift.model.structures:Structure",
-    "Style": "swift.chat.tools:Style",
-    "Wire": "swift.chat.wires:Wire",
-    "call_styles": "swift.chat.tools:styles",
-    "datasets": "swift.dataset.names:datasets",
-    "engines": "swift.engine:engines",
-    "families": "swift.model.structures:families",
-    "format": "swift.dataset.formats:format",
-    "methods": "swift.method:methods",
-    "models": "swift.model.names:models",
-    "optimizers": "swift.optimizer:optimizers",
-    "presets": "swift.recipe.presets:words",
-    "quants": "swift.quant:quants",
-    "scores": "swift.score:scores",
-    "strategies": "swift.parallel:strategies",
-    "tuners": "swift.tuner:tuners",
-    "verb": "swift.cli.verbs:verb",
-    "wires": "swift.chat.wires:known_wires",
-}
-
-__all__ = [*_PLACES]
-
-
-def __getattr__(name: str) -> "Any":
-    """Import what is asked for."""
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    module, _, attribute = _PLACES[name].partition(":")
-    return getattr(import_module(module), attribute)
+__all__ = [
+    "Listed",
+    "Preset",
+    "Row",
+    "Structure",
+    "Style",
+    "Wire",
+    "call_styles",
+    "datasets",
+    "engines",
+    "families",
+    "format",
+    "methods",
+    "models",
+    "optimizers",
+    "presets",
+    "quants",
+    "scores",
+    "strategies",
+    "tuners",
+    "verb",
+    "wires",
+]

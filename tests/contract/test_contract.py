@@ -186,3 +186,18 @@ def test_every_module_says_what_it_answers() -> None:
 def test_files_are_short_enough_to_read() -> None:
     long = {str(p): n for p, _ in trees() if (n := len(p.read_text("utf-8").splitlines())) > 330}
     assert long == {}
+
+
+def test_every_registry_and_table_is_open_to_plug_ins() -> None:
+    import swift
+    import swift.plugin
+    from swift.core.registry import Registry
+    from swift.core.table import Table
+
+    open_ = [getattr(swift.plugin, name) for name in swift.plugin.__all__]
+    for module in pkgutil.walk_packages(swift.__path__, "swift."):
+        if "._" in module.name or module.name.endswith("__main__"):
+            continue
+        for name, value in vars(importlib.import_module(module.name)).items():
+            if isinstance(value, Registry | Table) and value.kind not in ("format", "verb"):
+                assert any(value is known for known in open_), f"{module.name}.{name}"

@@ -17,7 +17,7 @@ from swift.model.kind import Kind, kind_of
 from swift.model.memory import assumed, held
 from swift.model.names import Row, find
 from swift.model.parts import Parts, read_parts
-from swift.model.structures import structures
+from swift.model.structures import brought, structures
 
 USAGE = "usage: swift show NAME|FOLDER [--json]"
 
@@ -122,6 +122,8 @@ def _runs(status: str, native: tuple[str, ...], wants: tuple[str, ...], note: st
 
 
 def _own(kind: Kind) -> str:
+    if kind.structure in brought():
+        return f"by a plug-in: {kind.architecture or kind.structure}"
     if is_native(kind.structure):
         return f"in transformers: {kind.architecture or kind.structure}"
     if kind.code:

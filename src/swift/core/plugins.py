@@ -141,16 +141,18 @@ def load_again(remembered: Iterable[Used], where: str) -> None:
     for one in remembered:
         if any(p.digest == one.digest and p.problem is None for p in _tried.values()):
             continue
-        place = Path(one.place) if one.place else None
-        if place is None or not place.exists():
-            what = f"it was made with the plug-in `{one.said}`, which is not at {one.place}"
-        elif not _mark(_digest(place)).exists():
-            what = f"it was made with the plug-in `{one.said}`; {place} is code you never named"
-        else:
+        made, place = f"it was made with the plug-in `{one.said}`", Path(one.place)
+        digest = _digest(place) if one.place and place.exists() else ""
+        if digest and _mark(digest).exists():
             problems += load_all([one.place], where)
-            continue
-        name = Path(one.said).name
-        problems.append(Problem(what=what, fix=f"--plugins FOLDER/{name}", where=where))
+        elif not digest:
+            what = f"{made}, which is not at {one.place or 'a known place'}"
+            fix = f"--plugins FOLDER/{Path(one.said).name}"
+            problems.append(Problem(what=what, fix=fix, where=where))
+        else:
+            changed = "has changed since" if digest != one.digest else "is code you never named"
+            what = f"{made}, and {place} {changed}"
+            problems.append(Problem(what=what, fix=f"--plugins {place}", where=where))
     if problems:
         raise UserError(problems)
 

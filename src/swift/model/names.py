@@ -39,7 +39,7 @@ class Row:
     family: str
     """The wide word: qwen, llama, internvl."""
 
-    structure: str
+    structure: str = ""
     """Its row in families.csv: transformers' model_type where it has one."""
 
     size: float = 0
