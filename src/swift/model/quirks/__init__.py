@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from swift.model.quirks._layout import Layout
 
 LAYOUTS: Mapping[str, str] = {
+    "baichuan": "baichuan",
+    "chatglm": "chatglm",
+    "internlm": "internlm",
+    "internlm2": "internlm2",
+    "minicpm": "minicpm",
+    "orion": "orion",
     "qwen": "qwen_v1",
+    "skywork": "skywork",
+    "xverse": "xverse",
 }
 """model_type of config.json -> the file that knows it."""
 
@@ -54,7 +62,7 @@ def layout_of(config: Mapping[str, Any], folder: Path) -> Layout | None:
 
 
 def made_of(folder: Path) -> Mapping[str, Any]:
-    """Return what a rewritten folder was made of: of, folder, commit, notes; empty for others."""
+    """Return what a folder was rewritten from: of, model_type, folder, commit, notes; else {}."""
     return _read(folder / "rewritten.json")
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from swift.chat._special import read_json
 from swift.core.errors import MachineError, PlanError, Problem
 from swift.core.files import cannot_write, free_bytes, whole_folder
 from swift.hub.shelf import commit_of
@@ -81,7 +82,9 @@ def _rewrite(folder: Path, target: Path, layout: Layout) -> None:
         _dump(aside / "tokenizer_config.json", speech.config)
         if speech.template:
             (aside / "chat_template.jinja").write_text(speech.template, encoding="utf-8")
-        made = {"of": layout.called, "folder": str(folder), "commit": commit_of(folder)}
+        own = read_json(folder / "config.json").get("model_type")
+        made = {"of": layout.called, "model_type": own, "folder": str(folder)}
+        made["commit"] = commit_of(folder)
         _dump(aside / REWRITTEN, {**made, "notes": list(layout.notes)})
         for name in ("LICENSE", "NOTICE"):  # they go with the weights, wherever those go
             if (folder / name).is_file():

@@ -9,10 +9,13 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swift.core.errors import PlanError, Problem
 from swift.model.facts import header, weight_files
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FLOATS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """The types of plain weights, as safetensors and as torch name them."""
@@ -135,7 +138,14 @@ def _of_pickle(path: Path) -> list[Stored]:
             name=name,
             dtype=words.get(tensor.dtype, str(tensor.dtype)),
             shape=tuple(tensor.shape),
-            data=(memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy()),),
+            data=(bytes_of(tensor),),
         )
         for name, tensor in tensors.items()
     ]
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """Return the bytes of a tensor, without a copy where it is in one piece."""
+    import torch
+
+    return memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]

@@ -49,7 +49,12 @@ def read_ranks(path: Path) -> dict[bytes, int]:
 
 
 def fast_tokenizer(
-    ranks: Ranks, special: Mapping[str, int], words: str, *, normalizer: str = ""
+    ranks: Ranks,
+    special: Mapping[str, int],
+    words: str,
+    *,
+    normalizer: str = "",
+    begin: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what tokenizer.json holds.
 
@@ -58,6 +63,7 @@ def fast_tokenizer(
         special: Tokens that are never split, with their ids.
         words: The regular expression of the pieces that are merged apart from each other.
         normalizer: What is done to a text first: NFC; "" for nothing.
+        begin: Tokens that transformers puts before a text unless it is told not to.
     """
     shown = {token: _shown(token) for token in ranks}
     merges = [[shown[a], shown[b]] for a, b in merges_of(ranks)]
@@ -73,7 +79,7 @@ def fast_tokenizer(
             "type": "Sequence",
             "pretokenizers": [split, {**bytewise, "use_regex": False}],
         },
-        "post_processor": None,
+        "post_processor": beginning(begin, special),
         "decoder": {**bytewise, "use_regex": False},
         "model": {
             "type": "BPE",
@@ -115,6 +121,22 @@ def _last_pair(token: bytes, ranks: Ranks) -> tuple[bytes, bytes] | None:
         _, at = min(found)
         parts[at : at + 2] = [parts[at] + parts[at + 1]]
     return (parts[0], parts[1]) if len(parts) == 2 else None
+
+
+def beginning(begin: Sequence[str], special: Mapping[str, int]) -> dict[str, Any] | None:
+    """Return what puts the special tokens `begin` before a text; None for none."""
+    if not begin:
+        return None
+    head = [{"SpecialToken": {"id": text, "type_id": 0}} for text in begin]
+    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
+    return {
+        "type": "TemplateProcessing",
+        "single": [*head, first],
+        "pair": [*head, first, second],
+        "special_tokens": {
+            text: {"id": text, "ids": [special[text]], "tokens": [text]} for text in begin
+        },
+    }
 
 
 def _added(text: str, id: int) -> dict[str, Any]:
