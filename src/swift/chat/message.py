@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 REASONING = ("reasoning_content", "thinking", "reasoning")
 """What data sets call the words before an answer, the standard name first."""
@@ -58,9 +58,40 @@ class Message:
         return {"role": self.role, "content": self.content, **self.more, **named}
 
 
+MEDIA = ("image", "video", "audio")
+"""Kinds of media; `<image>` in a message is the place of one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Media:
+    """A picture, a film or a sound, of which a message holds the place."""
+
+    kind: Literal["image", "video", "audio"]
+
+    source: str
+    """Path, URL or `data:` URI. A path is as the row wrote it, from `data.image_folder` if it is
+    no absolute one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """A thing in a picture: what it is called, and where it is."""
+
+    name: str
+
+    box: tuple[float, ...]
+    """x1, y1, x2, y2, or x, y of a point: from the upper left corner."""
+
+    scale: Literal["pixels", "unit", "thousand"] = "pixels"
+    """Of the box: pixels of the picture as it is stored, or its sides are 1, or 1000."""
+
+    image: int = 0
+    """Which of the sample's pictures, from 0."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One example: a conversation, a pair of conversations, or plain text.
+    """One example: a conversation, a pair of conversations, or plain text; or what is beside one.
 
     `chosen` is the conversation (its last turns are the answer). `rejected` is, for preference
     data, the whole conversation with the other answer. `text` is plain text instead of both.
@@ -70,6 +101,31 @@ class Sample:
     rejected: tuple[Message, ...] = ()
     text: str = ""
     tools: tuple[Mapping[str, Any], ...] = ()
+
+    media: tuple[Media, ...] = ()
+    """In the order of their places: `<image>`, `<video>`, `<audio>` in the messages of `chosen`."""
+
+    things: tuple[Thing, ...] = ()
+    """In the order of their places: `<ref-object>` and `<bbox>` in the messages."""
+
+    label: bool | None = None
+    """Whether the answer is a good one (KTO)."""
+
+    margin: float | None = None
+    """By how much `chosen` is better than `rejected` (reward models)."""
+
+    target: int | float | tuple[int, ...] | None = None
+    """Class, classes or number that the model should tell (classification, regression)."""
+
+    positives: tuple[tuple[Message, ...], ...] = ()
+    negatives: tuple[tuple[Message, ...], ...] = ()
+    """Texts that mean the same as `chosen`, and that do not (embeddings, rerankers)."""
+
+    solution: str = ""
+    """What a right answer comes to, where answers are drawn and judged (online methods)."""
+
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """Columns of the row that no format reads: rewards may."""
 
     origin: str = ""
     """Where it came from: "mine.jsonl:17"."""
