@@ -23,8 +23,10 @@ from swift.core.errors import PlanError, Problem
 from swift.core.plugins import Used, load_again
 from swift.core.schema import Value
 from swift.engine import Served
+from swift.model.allowed import Code
 from swift.model.facts import read_facts
 from swift.model.find import find_model
+from swift.model.voice import template_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +58,9 @@ class Card(Value):
     revision: str = ""
     """The commit of that folder, where it is a hub's; "" where it is not."""
 
+    code: Code | None = None
+    """The base's own code that was run; it is not run again unless that is allowed again."""
+
     method: str
     """What was minimised."""
 
@@ -64,6 +69,9 @@ class Card(Value):
 
     template: str
     """Fingerprint of the chat template."""
+
+    ends: tuple[int, ...] = ()
+    """Tokens that end an answer, besides those that the base's own files name."""
 
     data: str
     """Fingerprint of the encoded rows, in order."""
@@ -111,7 +119,15 @@ def read_card(folder: Path) -> Card:
         ) from error
 
 
-def served(id: str, adapter: str | None = None, *, hub: str = "auto", revision: str = "") -> Served:
+def served(
+    id: str,
+    adapter: str | None = None,
+    *,
+    hub: str = "auto",
+    revision: str = "",
+    template: str = "auto",
+    trust: bool = False,
+) -> Served:
     """Return what an engine needs to open `id`: a model, a run, a checkpoint or a PEFT adapter.
 
     Args:
@@ -119,6 +135,8 @@ def served(id: str, adapter: str | None = None, *, hub: str = "auto", revision: 
         adapter: Folder (or run) of an adapter to put on top of that model.
         hub: Where a model that is not here is fetched from.
         revision: Branch, tag or commit of it there.
+        template: How its conversations are written: auto, a wire, or the path of a Jinja file.
+        trust: Whether code in the model's folder may run, where nothing else computes it.
 
     Raises:
         PlanError: There is no such model, or the adapter's base cannot be found.
@@ -133,14 +151,16 @@ def served(id: str, adapter: str | None = None, *, hub: str = "auto", revision: 
     if (over / "adapter_config.json").is_file():
         base = _base_of(over) if adapter is None else found(id)
         speech = over if (over / "tokenizer.json").is_file() else base
-        return _served(id if adapter is None else adapter, base, speech, over.resolve())
+        named = template_of(id, speech, template)
+        name = id if adapter is None else adapter
+        return _served(name, base, speech, over.resolve(), named, trust)
     if adapter is not None:
         what = f"{adapter} is no adapter: it has no adapter_config.json"
         raise PlanError(
             Problem(where="adapter", what=what, fix="give the folder of a PEFT adapter")
         )
     folder = found(id)
-    return _served(id, folder, folder, None)
+    return _served(id, folder, folder, None, template_of(id, folder, template), trust)
 
 
 def with_plugins(id: str) -> None:
@@ -155,12 +175,20 @@ def with_plugins(id: str) -> None:
         load_again(read_card(folder).plugins, str(folder))
 
 
-def _served(id: str, base: Path, speech: Path, adapter: Path | None) -> Served:
-    facts = read_facts(id, base)
+def _served(
+    id: str, base: Path, speech: Path, adapter: Path | None, template: str, trust: bool
+) -> Served:
+    facts = read_facts(id, base, trust=trust)
     place = Path(id).expanduser()
     name = id if not place.is_dir() else _called(place.resolve())
     return Served(
-        id=name, folder=base, adapter=adapter, speech=speech.resolve(), context=facts.context
+        id=name,
+        folder=base,
+        adapter=adapter,
+        speech=speech.resolve(),
+        template=template,
+        trust=trust,
+        context=facts.context,
     )
 
 

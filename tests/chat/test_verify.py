@@ -14,7 +14,8 @@ from swift.chat.message import Message
 from swift.chat.speaker import Speaker
 from swift.chat.template import Template, choose
 from swift.chat.tokenize import Tokenizer
-from swift.chat.verify import Verdict, checked, end_left_out, end_token, verify
+from swift.chat.verify import Verdict, end_left_out, end_token, verify
+from swift.chat.verify import tried as trial_of
 from swift.chat.wires import jinja, wires
 from swift.core.errors import DataError
 from tests.chat.voices import tiny_tokenizer
@@ -123,7 +124,7 @@ def test_a_template_that_trains_something_else_is_refused_by_name(
 ) -> None:
     tiny_tokenizer(tmp_path, ["<|im_start|>", "<|im_end|>"])
     with pytest.raises(DataError) as caught:
-        checked(Template(source, TOKENS), tmp_path, None)
+        trial_of(Template(source, TOKENS), tmp_path, None)
     (problem,) = caught.value.problems
     assert what in problem.what
     assert str(tmp_path) in problem.what
@@ -143,11 +144,11 @@ def test_what_passed_is_not_tried_again_and_what_changed_is(
 
     monkeypatch.setattr(trial, "verify", counted)
     for _ in range(2):
-        checked(Template(CHATML, TOKENS), folder, cache)
+        trial_of(Template(CHATML, TOKENS), folder, cache)
     assert count == 1
-    checked(Template("{# new #}" + CHATML, TOKENS), folder, cache)
+    trial_of(Template("{# new #}" + CHATML, TOKENS), folder, cache)
     tiny_tokenizer(folder, ["<|im_start|>", "<|im_end|>", "<more>"])
-    checked(Template(CHATML, TOKENS), folder, cache)
+    trial_of(Template(CHATML, TOKENS), folder, cache)
     assert count == 3
 
 
@@ -155,7 +156,7 @@ def test_a_cache_that_cannot_be_written_does_not_stop_anything(tmp_path: Path) -
     folder = tiny_tokenizer(tmp_path / "m", ["<|im_start|>", "<|im_end|>"])
     (tmp_path / "file").write_text("")
     template = Template(CHATML, TOKENS)
-    assert checked(template, folder, tmp_path / "file" / "below") == template
+    assert trial_of(template, folder, tmp_path / "file" / "below").template == template
 
 
 def test_the_end_of_a_turn_ends_answers_though_no_config_says_so(tmp_path: Path) -> None:
@@ -173,5 +174,5 @@ def test_a_wire_by_name_passes_where_the_models_own_template_fails(tmp_path: Pat
     tiny_tokenizer(tmp_path, marks)
     (tmp_path / "chat_template.jinja").write_text(source, encoding="utf-8")
     with pytest.raises(DataError, match="<think>"):
-        checked(choose(tmp_path, "auto"), tmp_path, None)
-    assert checked(choose(tmp_path, "deepseek_r1"), tmp_path, None).source
+        trial_of(choose(tmp_path, "auto"), tmp_path, None)
+    assert trial_of(choose(tmp_path, "deepseek_r1"), tmp_path, None).template.source

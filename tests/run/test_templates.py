@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from swift.chat.message import Message
 from swift.chat.speaker import Speaker
+from swift.checkpoint import served
 from swift.core.env import Ranks
-from swift.core.errors import DataError
+from swift.core.errors import PlanError
+from swift.engine import Request, Sampling, engines
 from swift.plan import Plan, resolve
 from swift.recipe import read
 from swift.run.folder import claim
@@ -30,9 +35,9 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def plan(bare: Path, template: str) -> Plan:
+def plan(bare: Path, template: str, model: str = "") -> Plan:
     named: list[tuple[str, object]] = [
-        ("model", str(bare / "model")),
+        ("model", model or str(bare / "model")),
         ("dataset", str(bare / "rows.jsonl")),
         ("output_dir", str(bare / "out")),
         ("model.dtype", "float32"),
@@ -65,8 +70,87 @@ def test_a_template_that_will_not_do_is_told_before_any_step(
 ) -> None:
     odd = bare / "odd.jinja"
     odd.write_text(CHATML.replace("assistant\n", "assistant\nSo: "))
-    folder, checkpoint = claim(made := plan(bare, str(odd) if template == odd.name else template))
-    with pytest.raises(DataError, match=what) as caught:
-        train(made, folder, Ranks(), checkpoint, lambda event: None)
-    assert caught.value.problems[0].where == "model.template"
-    assert not list(folder.glob("checkpoint-*"))
+    with pytest.raises(PlanError, match=what) as caught:
+        plan(bare, str(odd) if template == odd.name else template)
+    (problem,) = caught.value.problems
+    assert problem.where == "model.template"
+    assert problem.fix
+
+
+def test_a_model_known_by_name_speaks_its_familys_wire_unasked(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = named(bare, "qwen/Qwen-7B-Chat", monkeypatch)
+    assert made.template == "qwen"
+    assert made.verdict.startswith("qwen (its family's: the tokenizer brings none); spans verified")
+    assert f"template  {made.verdict}" in made.describe()
+    folder, checkpoint = claim(made)
+    events: list[dict[str, Any]] = []
+    train(made, folder, Ranks(), checkpoint, events.append)
+    (told,) = [event for event in events if event["event"] == "template"]
+    assert (told["text"], told["wrong"]) == (made.verdict, {})
+    assert "one turn" in told["taken"]
+    assert served("qwen/Qwen-7B-Chat").template == "qwen"
+
+
+def test_a_model_known_by_name_with_jinja_of_its_own_speaks_that(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bare / "model" / "chat_template.jinja").write_text(CHATML)
+    assert named(bare, "qwen/Qwen-7B-Chat", monkeypatch).template == "auto"
+
+
+def test_the_name_of_a_template_is_no_part_of_what_trying_it_brought(bare: Path) -> None:
+    made = plan(bare, "chatml")
+    assert made.model_copy(update={"verdict": ""}).digest == made.digest
+    assert made.model_copy(update={"template": "qwen"}).digest != made.digest
+
+
+def named(bare: Path, id: str, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """Plan the bare model under a name of the catalogue, out of a local hub."""
+    place = bare / "hub" / "models" / id
+    place.parent.mkdir(parents=True)
+    (bare / "model").rename(place)
+    (bare / "model").symlink_to(place)
+    monkeypatch.setenv("SWIFT_HUB", (bare / "hub").as_uri())
+    return plan(bare, "auto", id)
+
+
+def test_an_answer_ends_at_inference_where_it_was_trained_to_end(bare: Path) -> None:
+    """The base model's end of text is another token than the wire's end of a turn."""
+    config = bare / "model" / "tokenizer_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "eos_token": "<|endoftext|>"}))
+    (bare / "model" / "generation_config.json").write_text('{"eos_token_id": 0}')
+    made = plan(bare, "chatml")
+    folder, checkpoint = claim(made)
+    train(made, folder, Ranks(), checkpoint, lambda event: None)
+    last = folder / "checkpoint-1"
+    voice = Speaker.load(last)
+    assert voice.stop_ids == {0, 2}
+    said = json.loads((last / "generation_config.json").read_text())
+    assert said["eos_token_id"] == [0, 2]  # so that other programs stop there too
+    prompt = [Message(role="user", content="a")]
+    with closing(engines.get("torch")().open(served(str(folder)))) as engine:
+        bias = {2: 1000.0}
+        ask = Request(ids=engine.speaker.chat(prompt), sampling=Sampling(logit_bias=bias))
+        (answer,) = engine.generate([ask])
+    assert (answer.finish, answer.ids, answer.text) == ("stop", (2,), "")
+
+
+def test_a_wires_further_ends_end_answers_wherever_its_checkpoint_goes(bare: Path) -> None:
+    """`###` is no token of minigpt4's: it is looked for in the text."""
+    made = plan(bare, "minigpt4")
+    folder, checkpoint = claim(made)
+    train(made, folder, Ranks(), checkpoint, lambda event: None)
+    moved = bare / "elsewhere"
+    shutil.copytree(folder / "checkpoint-1", moved)
+    with closing(engines.get("torch")().open(served(str(moved)))) as engine:
+        speaker = engine.speaker
+        assert speaker.stops == ("###",)
+        (hash_,) = speaker.tokenizer.encode("#")
+        ask = Request(ids=speaker.text("a"), sampling=Sampling(logit_bias={hash_: 1000.0}))
+        (answer,) = engine.generate([ask])
+        deaf = ask.sampling.model_copy(update={"ignore_eos": True, "max_tokens": 5})
+        (other,) = engine.generate([Request(ids=ask.ids, sampling=deaf)])
+    assert (answer.finish, answer.ids, answer.text) == ("stop", (hash_,) * 3, "")
+    assert (other.finish, other.text) == ("length", "#####")

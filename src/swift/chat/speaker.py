@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swift.chat.message import Message
-from swift.chat.template import Template
-from swift.chat.template import load as load_template
+from swift.chat.template import Template, choose
 from swift.chat.tokenize import Tokenizer
 from swift.chat.tools import Style, style_of
 from swift.core.errors import DataError
@@ -28,16 +27,22 @@ class Speaker:
     """Why there is no template."""
 
     @classmethod
-    def load(cls, folder: Path) -> Speaker:
+    def load(cls, folder: Path, named: str = "auto") -> Speaker:
         """Return the speaker of a model's or a checkpoint's folder.
 
+        Args:
+            folder: Where its tokenizer is.
+            named: Its template, as `choose` takes it.
+
         Raises:
-            DataError: The tokenizer is missing or broken.
+            DataError: The tokenizer is missing or broken, or there is no template of that name.
         """
         tokenizer = Tokenizer.load(folder)
         try:
-            return cls(tokenizer, load_template(folder))
+            return cls(tokenizer, choose(folder, named))
         except DataError as error:
+            if named != "auto":
+                raise
             return cls(tokenizer, None, error)
 
     def chat(
@@ -93,4 +98,16 @@ class Speaker:
         from swift.chat.verify import end_token
 
         ends = end_token(self.template, self.tokenizer) if self.template else None
-        return frozenset(self.tokenizer.stop_ids) | ({ends} if ends is not None else set())
+        named = [ids[0] for _, ids in self._said_stops if len(ids) == 1]
+        return frozenset([*self.tokenizer.stop_ids, *named, *([] if ends is None else [ends])])
+
+    @cached_property
+    def stops(self) -> tuple[str, ...]:
+        """Texts that end an answer, besides `stop_ids`: those that are no token by themselves."""
+        return tuple(text for text, ids in self._said_stops if len(ids) > 1)
+
+    @cached_property
+    def _said_stops(self) -> list[tuple[str, list[int]]]:
+        """The further ends that the template names, with their tokens."""
+        named = self.template.stops if self.template else ()
+        return [(text, self.tokenizer.encode(text)) for text in named]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from swift.chat._special import read_json, special_tokens
 from swift.chat.message import Message
 from swift.chat.wires import source as wire_source
-from swift.chat.wires import wire, wire_of
+from swift.chat.wires import stops_in, wire, wire_of
 from swift.core.errors import DataError, Problem
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ class Template:
     end: str = ""
     """What ends an answer where the template leaves it to the next turn: the next header's first
     token (GLM's `<|user|>`). It is trained with the answer, and closes the last one."""
+
+    @cached_property
+    def stops(self) -> tuple[str, ...]:
+        """Other texts that end an answer at inference, as a wire says in its first line."""
+        return stops_in(self.source)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -241,15 +246,9 @@ def load(folder: Path, file: Path | None = None) -> Template:
         DataError: There is none.
     """
     tokens = special_tokens(folder)
-    path = file or folder / "chat_template.jinja"
-    if file or path.is_file():
-        return Template(_read(path), tokens)
-    for name in ("tokenizer_config.json", "chat_template.json"):
-        source = read_json(folder / name).get("chat_template")
-        if isinstance(source, list):
-            source = next((t["template"] for t in source if t.get("name") == "default"), None)
-        if source:
-            return Template(source, tokens)
+    source = _read(file) if file else own_source(folder)
+    if source:
+        return Template(source, tokens)
     if found := wire_of(folder):
         return Template(wire_source(found, folder), tokens)
     raise DataError(
@@ -259,6 +258,36 @@ def load(folder: Path, file: Path | None = None) -> Template:
             fix="model.template: chatml, another wire, or path of a Jinja file; or task: text",
         )
     )
+
+
+def own_source(folder: Path) -> str:
+    """Return the Jinja that a model folder brings; "" where it brings none.
+
+    Raises:
+        DataError: A file that should hold it cannot be read.
+    """
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return _read(path)
+    for name in ("tokenizer_config.json", "chat_template.json"):
+        source = read_json(folder / name).get("chat_template")
+        if isinstance(source, list):
+            source = next((t["template"] for t in source if t.get("name") == "default"), None)
+        if isinstance(source, str) and source:
+            return source
+    return ""
+
+
+def settle(folder: Path, named: str, listed: str) -> str:
+    """Return what `choose` is to be given for a model that the catalogue may know.
+
+    Args:
+        folder: Where its tokenizer is.
+        named: What the user says: `model.template`.
+        listed: The wire that the catalogue's row leads to; "" for none. It goes after the model's
+            own Jinja, and before what its config.json tells.
+    """
+    return listed if named == "auto" and listed and not own_source(folder) else named
 
 
 def choose(folder: Path, named: str) -> Template:

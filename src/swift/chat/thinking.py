@@ -72,6 +72,11 @@ def styled(template: Template, style: Literal["keep", "drop", "empty"]) -> Templ
     return made
 
 
+def thinks(message: Message) -> bool:
+    """Tell whether an answer has reasoning before it."""
+    return without_thinking(message) != message
+
+
 def without_thinking(message: Message) -> Message:
     """Return an answer without its reasoning; any other message as it is."""
     if message.role != "assistant":

@@ -8,6 +8,7 @@ and a tokenizer that passed are remembered by their digest.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,17 +16,21 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
+from swift import __version__
 from swift.chat.message import Message
 from swift.chat.template import Spanned, Template
 from swift.chat.tokenize import Tokenizer
 from swift.core.errors import DataError, MachineError, Problem
 from swift.core.files import write_text
 
-_VERSION = 1
+_VERSION = 2
 """Raised when a check is added: what passed the old ones is tried anew."""
 
 ANSWER = "Certainly 7."
 """What the assistant says last in every probe without a call."""
+
+THOUGHT = "Let me see."
+"""What it thinks before, where a probe has a thought."""
 
 TOOL: dict[str, Any] = {
     "type": "function",
@@ -39,6 +44,9 @@ TOOL: dict[str, Any] = {
         },
     },
 }
+OPTIONAL = ("thinking", "tools")
+"""Probes that only some data ask for."""
+
 NEEDED = ("one turn", "system", "turns")
 """Probes that every template must pass, or refuse."""
 
@@ -72,6 +80,26 @@ class Verdict:
     wrong: Mapping[str, str]
     """Name of a probe that failed -> what is wrong."""
 
+    def says(self, name: str) -> str:
+        """Return "ok", or why a probe did not pass, in one line."""
+        if name in self.taken:
+            return "ok"
+        what = self.wrong.get(name) or self.refused.get(name, "not tried")
+        return " ".join(what.split())
+
+    def describe(self) -> str:
+        """Return one line for people: "spans verified: ok; thinking: ok; tools: ok"."""
+        spans = next((self.says(name) for name in NEEDED if name in self.wrong), "ok")
+        return f"spans verified: {spans}; " + "; ".join(f"{n}: {self.says(n)}" for n in OPTIONAL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A template that may be trained with, and what trying it brought."""
+
+    template: Template
+    verdict: Verdict
+
 
 def _say(role: str, content: str, **more: Any) -> Message:
     return Message(role=role, content=content, more=more)
@@ -87,7 +115,7 @@ PROBES = (
     ),
     Probe(
         name="thinking",
-        messages=(_ASK, _say("assistant", ANSWER, reasoning_content="Let me see.")),
+        messages=(_ASK, _say("assistant", ANSWER, reasoning_content=THOUGHT)),
     ),
     Probe(
         name="tools",
@@ -113,8 +141,8 @@ def verify(template: Template, tokenizer: Tokenizer) -> Verdict:
         except DataError as error:
             (wrong if probe.needed else refused)[probe.name] = error.problems[0].what
             continue
-        if probe.tools and TOOL["function"]["name"] not in _before(template, probe):
-            refused[probe.name] = "the template does not write tools"
+        if lack := _left_out(template, probe, spanned):
+            refused[probe.name] = lack
         elif problem := _wrong(template, tokenizer, probe, spanned):
             wrong[probe.name] = problem
         else:
@@ -122,10 +150,8 @@ def verify(template: Template, tokenizer: Tokenizer) -> Verdict:
     return Verdict(taken=tuple(taken), refused=refused, wrong=wrong)
 
 
-def checked(template: Template, folder: Path, cache: Path | None) -> Template:
-    """Return a template that has been tried with the tokenizer of `folder`.
-
-    It has its `end` where it leaves that to the next turn.
+def tried(template: Template, folder: Path, cache: Path | None) -> Trial:
+    """Return a template, with its `end` where it leaves that to the next turn, and its verdict.
 
     Args:
         template: As it was chosen.
@@ -135,14 +161,10 @@ def checked(template: Template, folder: Path, cache: Path | None) -> Template:
     Raises:
         DataError: Training with it is not what inference asks; every difference is named.
     """
-    digest = hashlib.sha256(f"{_VERSION} {template.fingerprint} ".encode())
-    digest.update((folder / "tokenizer.json").read_bytes())
-    for name in ("tokenizer_config.json", "generation_config.json"):
-        path = folder / name
-        digest.update(path.read_bytes() if path.is_file() else b"")
-    known = cache / "templates" / digest.hexdigest()[:32] if cache else None
-    if known is not None and known.is_file():
-        return replace(template, end=known.read_text(encoding="utf-8"))
+    known = cache / "templates" / f"{_digest(template, folder)}.json" if cache else None
+    if known is not None and (found := _remembered(known)) is not None:
+        end, verdict = found
+        return Trial(template=replace(template, end=end), verdict=verdict)
     tokenizer = Tokenizer.load(folder)
     template = replace(template, end=end_left_out(template, tokenizer))
     verdict = verify(template, tokenizer)
@@ -151,8 +173,28 @@ def checked(template: Template, folder: Path, cache: Path | None) -> Template:
     if known is not None:
         with suppress(MachineError, OSError):  # it only saves time
             known.parent.mkdir(parents=True, exist_ok=True)
-            write_text(known, template.end)
-    return template
+            write_text(known, json.dumps({"end": template.end, **vars(verdict)}))
+    return Trial(template=template, verdict=verdict)
+
+
+def _digest(template: Template, folder: Path) -> str:
+    """Return what a verdict depends on, as one word: our checks, the template, the tokenizer."""
+    digest = hashlib.sha256(f"{_VERSION} {__version__} {template.fingerprint} ".encode())
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        path = folder / name
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()[:32]
+
+
+def _remembered(path: Path) -> tuple[str, Verdict] | None:
+    """Return the end and the verdict that a file holds; None where it is not there, or spoilt."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        said = json.loads(path.read_text(encoding="utf-8"))
+        texts = (said["end"], *said["taken"], *said["refused"].items(), *said["wrong"].items())
+        if all(isinstance(text, str | tuple) for text in texts) and "one turn" in said["taken"]:
+            taken = tuple(said["taken"])
+            return said["end"], Verdict(taken=taken, refused=said["refused"], wrong=said["wrong"])
+    return None
 
 
 def _problems(verdict: Verdict, folder: Path) -> list[Problem]:
@@ -220,6 +262,15 @@ def _prompts(template: Template, probe: Probe) -> list[str]:
             asked = probe.messages[:-1]
             found.append(template.render(asked, probe.tools, generation_prompt=True, **options))
     return found
+
+
+def _left_out(template: Template, probe: Probe, spanned: Spanned) -> str:
+    """Return which part of a probe the template passes over in silence; "" for none."""
+    if probe.tools and TOOL["function"]["name"] not in _before(template, probe):
+        return "the template does not write tools"
+    if probe.name == "thinking" and THOUGHT not in spanned.text:
+        return "the template does not write reasoning"
+    return ""
 
 
 def _before(template: Template, probe: Probe) -> str:

@@ -13,8 +13,10 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from swift.chat.tokenize import Tokenizer
 
 _TABLE = Path(__file__).with_suffix(".csv")
+_STOP, _STOP_END = "{#- an answer also ends at: ", " -#}"
 _MARK = re.compile(r"(‹[^›]*›|\{round0?\})")
 
 
@@ -34,6 +37,10 @@ class Wire:
     """A row: one way to write a conversation."""
 
     name: str
+    models: str = ""
+    """What the catalogue calls models that speak so, with | between: their row in families.csv, or
+    the name of a model, lower-cased, with * for the rest of it."""
+
     types: str = ""
     """`model_type`s of config.json that speak so, lower-cased, with | between."""
 
@@ -65,7 +72,8 @@ class Wire:
     """`many`, or `one`: a question and its answer."""
 
     stop: str = ""
-    """Other texts that end an answer at inference, with | between."""
+    """Other texts that end an answer at inference, with | between. The Jinja carries them along
+    in its first line, so that they are wherever it is."""
 
     default: str = ""
     """The system message of a conversation that has none."""
@@ -106,12 +114,29 @@ def wire(name: str) -> Wire:
     return known[name]
 
 
+def wire_for(ids: Iterable[str], structure: str) -> str:
+    """Return the name of the wire of a model of the catalogue; "" where no row names it.
+
+    Args:
+        ids: Its ids, with or without organisation.
+        structure: Its row in families.csv. A row that names the model itself goes before it.
+    """
+    bare = [id.rpartition("/")[2].casefold() for id in ids]
+    named = [(w.name, w.models.split("|")) for w in known_wires.by_weight() if w.models]
+    for name, models in named:
+        if any(fnmatchcase(id, model) for id in bare for model in models):
+            return name
+    return next((name for name, models in named if structure in models), "")
+
+
 def wire_of(folder: Path) -> Wire | None:
     """Return the row that a model folder's config.json names by its `model_type`.
 
+    A folder that was rewritten from another layout speaks as that: rewritten.json says which.
     Of several the one that needs most of what the vocabulary holds.
     """
-    type_ = read_json(folder / "config.json").get("model_type")
+    made_of = read_json(folder / "rewritten.json").get("model_type")
+    type_ = made_of or read_json(folder / "config.json").get("model_type")
     if not isinstance(type_, str):
         return None
     named = [w for w in wires().values() if type_.lower() in w.types.split("|")]
@@ -146,6 +171,7 @@ def jinja(wire: Wire, text_of: Callable[[str], str]) -> str:
     if head != before:  # an answer has said the begin of the header: glm's <|user|> ends it
         first = f"{{%- if ns.said -%}}{{{{- {said(head)} -}}}}{{%- else -%}}{first}{{%- endif -%}}"
     lines = [
+        *([stop_line(wire.stops)] if wire.stops else []),
         _opening(wire, said),
         "{%- for message in turns -%}",
         _refusals(wire),
@@ -167,6 +193,22 @@ def jinja(wire: Wire, text_of: Callable[[str], str]) -> str:
         f"{{%- if add_generation_prompt -%}}{{{{- {said(wire.assistant)} -}}}}{{%- endif -%}}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def stop_line(stops: Sequence[str]) -> str:
+    """Return a template's first line, which says what ends an answer besides its own end."""
+    return f"{_STOP}{json.dumps(stops, ensure_ascii=False)}{_STOP_END}"
+
+
+def stops_in(source: str) -> tuple[str, ...]:
+    """Return what a template's first line says of further ends; () where it says nothing."""
+    line = source.partition("\n")[0]
+    if not line.startswith(_STOP) or not line.endswith(_STOP_END):
+        return ()
+    with suppress(ValueError):
+        said = json.loads(line.removeprefix(_STOP).removesuffix(_STOP_END))
+        return tuple(text for text in said if isinstance(text, str) and text)
+    return ()
 
 
 # --- how -------------------------------------------------------------------------------------

@@ -110,7 +110,12 @@ def read(verb: str, words: Sequence[str], own: Sequence[str], alone: Sequence[st
         print(f"no model given, so `{recipe.model.id}` is used", file=sys.stderr)
     base = recipe.model
     served = import_module("swift.checkpoint").served(
-        base.id, adapter, hub=base.hub, revision=base.revision
+        base.id,
+        adapter,
+        hub=base.hub,
+        revision=base.revision,
+        template=base.template,
+        trust=base.trust_remote_code,
     )
     return Asked(
         model=recipe.model.id, served=served, engine=recipe.engine, sampling=drawn, own=mine

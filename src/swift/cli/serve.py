@@ -42,7 +42,12 @@ def main(verb: str, words: list[str]) -> int:
     with listener:
         base = recipe.model
         served = import_module("swift.checkpoint").served(
-            base.id, adapter, hub=base.hub, revision=base.revision
+            base.id,
+            adapter,
+            hub=base.hub,
+            revision=base.revision,
+            template=base.template,
+            trust=base.trust_remote_code,
         )
         engine = recipe.engine.open(served)
         server.serve(engine, recipe.serve, say=_say, listener=listener)

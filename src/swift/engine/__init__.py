@@ -35,6 +35,13 @@ class Served(Value):
     speech: Path
     """Tokenizer and chat template."""
 
+    template: str = "auto"
+    """How conversations are written, and so what ends an answer: auto (as `speech` says), a wire,
+    or the path of a Jinja file."""
+
+    trust: bool = False
+    """Whether code in `folder` may run, where nothing else computes the model."""
+
     context: int = 0
     """Longest prompt with its answer, in tokens; 0 when the configuration is silent."""
 

@@ -46,7 +46,8 @@ class Answer:
         self.chooser = Chooser(s, Random(seed), request.ids)
         self._ban()
         self._speaker = speaker
-        self._text = Text(speaker, s.stop) if request.stream or s.stop else None
+        stops = s.stop if s.ignore_eos else (*s.stop, *speaker.stops)
+        self._text = Text(speaker, stops) if request.stream or stops else None
         self._told: list[str] = []
         self._logprobs: list[TokenLogprob] = []
 

@@ -30,7 +30,7 @@ class TorchEngine:
 
     def __init__(self, served: Served, options: Torch) -> None:
         self.served = served
-        self.speaker = Speaker.load(served.speech)
+        self.speaker = Speaker.load(served.speech, served.template)
         self._device, dtype = device_and_dtype(options.dtype)
         model: Any = open_model(served, options.adapter, self._device, dtype)
         self.model = model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from swift.core.env import cache_home
 from swift.core.errors import PlanError, Problem
@@ -10,7 +11,9 @@ from swift.core.machine import Machine, machine
 from swift.core.plugins import used
 from swift.model.facts import ModelFacts, read_facts
 from swift.model.find import find_model
+from swift.model.quirks import made_of
 from swift.plan.rules import broken, of_data
+from swift.plan.speech import decided
 from swift.plan.value import Plan, Sizes
 from swift.recipe import Recipe
 from swift.recipe.sections import Model
@@ -52,16 +55,18 @@ def resolve(
             )
         )
     strategy = _strategy(recipe, processes, problems)
+    template, verdict = decided(recipe, facts, problems)
     if problems:
         raise PlanError(problems)
     plan = _decided(recipe, facts, here, processes, strategy)
-    return plan.model_copy(update={"reference": reference})
+    more = {"reference": reference, "template": template, "verdict": verdict}
+    return plan.model_copy(update=more)
 
 
 def _facts(said: Model) -> ModelFacts:
     """Return the facts of the recipe's model, which is fetched if it is not here."""
     folder = find_model(said.id, cache_home(), hub=said.hub, revision=said.revision)
-    return read_facts(said.id, folder)
+    return read_facts(said.id, folder, trust=said.trust_remote_code)
 
 
 def _reference(recipe: Recipe, facts: ModelFacts, problems: list[Problem]) -> ModelFacts | None:
@@ -70,7 +75,9 @@ def _reference(recipe: Recipe, facts: ModelFacts, problems: list[Problem]) -> Mo
     if named in ("auto", "adapters_off", "model"):
         return None
     try:
-        found = read_facts(named, find_model(named, cache_home()))
+        folder = find_model(named, cache_home())
+        trust = recipe.model.trust_remote_code and str(folder) == facts.folder
+        found = read_facts(named, folder, trust=trust)
     except PlanError as error:
         problems += [replace(p, where="method.reference") for p in error.problems]
         return None
@@ -86,7 +93,7 @@ def _reference(recipe: Recipe, facts: ModelFacts, problems: list[Problem]) -> Mo
 
 
 def _decided(recipe: Recipe, facts: ModelFacts, here: Machine, world: int, strategy: str) -> Plan:
-    notes: list[str] = []
+    notes = _of_its_code(recipe, facts)
     rate = recipe.train.learning_rate
     if rate == "auto":
         rate = _learning_rate(recipe, facts)
@@ -116,6 +123,18 @@ def _decided(recipe: Recipe, facts: ModelFacts, here: Machine, world: int, strat
         plugins=used(recipe.plugins),
         notes=tuple(notes),
     )
+
+
+def _of_its_code(recipe: Recipe, facts: ModelFacts) -> list[str]:
+    """Say what code of the model's own runs, and what a model was rewritten from."""
+    notes = [facts.code.said()] if facts.code else []
+    if recipe.model.trust_remote_code and not facts.code:
+        notes.append("no code of the model's own runs: it is not needed")
+    made = made_of(Path(facts.folder)) if facts.folder else {}
+    if made:
+        notes.append(f"{made['of']} is opened as {facts.architecture}, without its own code")
+        notes += made["notes"]
+    return notes
 
 
 def _learning_rate(recipe: Recipe, facts: ModelFacts) -> float:

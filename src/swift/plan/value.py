@@ -48,6 +48,12 @@ class Plan(Value):
     attention: str
     """transformers' implementation of attention: sdpa, eager."""
 
+    template: str = "auto"
+    """How conversations are written: auto (the model's own), a wire, the path of a Jinja file."""
+
+    verdict: str = ""
+    """What trying the template brought, in one line; "" for plain text."""
+
     strategy: str
     """A member of `parallel/`: none, ddp, fsdp, tp."""
 
@@ -75,7 +81,7 @@ class Plan(Value):
     @property
     def digest(self) -> str:
         """Return the fingerprint of what the plan means; where it runs from does not count."""
-        meaning = self.model_dump(mode="json", exclude={"output_dir", "notes"})
+        meaning = self.model_dump(mode="json", exclude={"output_dir", "notes", "verdict"})
         for plugin in meaning["plugins"]:
             plugin.pop("place")
         for key in ("output_dir", "engine", "serve"):  # where it goes, and what comes afterwards
@@ -91,6 +97,7 @@ class Plan(Value):
         lines = {
             "model": f"{m.id}  {m.architecture}, {m.parameters / 1e6:,.2f} M weights",
             "data": ", ".join(d.name for d in r.dataset) + f"  (task {r.task})",
+            **({"template": self.verdict} if self.verdict else {}),
             "method": f"{r.method.name}  {_options(r.method)}",
             "tuner": f"{r.tuner.name}  {_options(r.tuner)}",
             **({"quant": f"{r.quant.name}  {_options(r.quant)}"} if r.quant else {}),

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swift.chat.template import Template, choose
-from swift.chat.thinking import styled
+from swift.chat.speaker import Speaker
+from swift.chat.thinking import thinks
 from swift.chat.tokenize import Tokenizer
-from swift.chat.verify import checked
+from swift.chat.verify import Trial
 from swift.checkpoint import read_card
-from swift.core.env import cache_home
 from swift.core.errors import DataError, PlanError, Problem
 from swift.dataset.batches import Schedule
 from swift.dataset.encode import Encoded, Report, encode
 from swift.dataset.formats import to_samples
 from swift.dataset.sources import Raw, find, rows
+from swift.plan.speech import trial
 from swift.recipe import Dataset
 from swift.run.given import NOTHING, Given
 from swift.seam.collate import collate
@@ -46,6 +46,9 @@ class Prepared:
     template: str
     """Fingerprint of the chat template; "" where none was used."""
 
+    ends: tuple[int, ...]
+    """Tokens that end an answer, besides those that the model's own files name."""
+
     pad_id: int
 
 
@@ -56,12 +59,12 @@ def prepare(plan: Plan, event: Event, given: Given = NOTHING) -> Prepared:
         DataError: A file, a row or the template is wrong, or nothing is left to train on.
     """
     recipe = plan.recipe
-    folder = plan.model.voice
-    tokenizer = Tokenizer.load(folder)
-    template = _template(plan, folder)
+    tokenizer = Tokenizer.load(plan.model.voice)
+    tried = _tried(plan, event)
+    template = tried.template if tried else None
 
     def encoded(split: str, parts: Iterable[_Part]) -> Encoded:
-        return _encoded(plan, parts, split, template, tokenizer, event)
+        return _encoded(plan, parts, split, tried, tokenizer, event)
 
     everything = encoded("train", _parts(plan, recipe.dataset, "train", given.rows))
     held = recipe.data.validation
@@ -72,28 +75,32 @@ def prepare(plan: Plan, event: Event, given: Given = NOTHING) -> Prepared:
         validation = encoded("validation", parts)
     elif held:
         everything, validation = _split(everything, held, recipe.train.seed)
+    ends = Speaker(tokenizer, template).stop_ids - set(tokenizer.stop_ids)
     return Prepared(
         train=everything,
         validation=validation,
         fingerprint=everything.fingerprint(),
         template=template.fingerprint if template else "",
+        ends=tuple(sorted(ends)),
         pad_id=tokenizer.pad_id,
     )
 
 
-def _template(plan: Plan, folder: Path) -> Template | None:
+def _tried(plan: Plan, event: Event) -> Trial | None:
+    """Return the template with what trying it brought, which is an event; None for plain text."""
     if plan.recipe.task == "text":
         return None
-    chosen = choose(folder, plan.recipe.model.template)
-    chosen = styled(chosen, plan.recipe.data.thinking)
-    return checked(chosen, folder, cache_home())
+    tried = trial(plan.recipe, plan.model, plan.template)
+    verdict = tried.verdict
+    event("template", text=plan.verdict, **vars(verdict))
+    return tried
 
 
 def _encoded(
     plan: Plan,
     parts: Iterable[_Part],
     split: str,
-    template: Template | None,
+    tried: Trial | None,
     tokenizer: Tokenizer,
     event: Event,
 ) -> Encoded:
@@ -103,8 +110,8 @@ def _encoded(
         most = min(most, plan.model.context)
     pairs = len(recipe.method.sides) == 2
     made = encode(
-        _samples(parts, pairs, report),
-        template,
+        _written(_samples(parts, pairs, report), tried, report),
+        tried.template if tried else None,
         tokenizer,
         pairs=pairs,
         supervise="all" if recipe.task == "text" else recipe.method.supervise,
@@ -151,6 +158,33 @@ def _samples(parts: Iterable[_Part], pairs: bool, report: Report) -> Iterator[Sa
             pairs=pairs,
             on_reject=report.note,
         )
+
+
+def _written(samples: Iterable[Sample], tried: Trial | None, report: Report) -> Iterator[Sample]:
+    """Yield samples that the template writes as inference would ask.
+
+    Reasoning that it passes over is counted.
+
+    Raises:
+        DataError: A sample has tools or reasoning that it does not, by its verdict.
+    """
+    for sample in samples:
+        for lack in _lacking(sample, tried) if tried else ():
+            raise DataError(lack)
+        if tried and "thinking" in tried.verdict.refused and any(map(thinks, sample.chosen)):
+            report.note("reasoning-not-written", sample.origin)
+        yield sample
+
+
+def _lacking(sample: Sample, tried: Trial) -> Iterator[Problem]:
+    verdict = tried.verdict
+    if sample.tools and "tools" not in verdict.taken:
+        what = f"the row has tools, which the chat template cannot: {verdict.says('tools')}"
+        fix = "model.template: the path of a Jinja file that writes tools; or rows without them"
+        yield Problem(where=sample.origin, what=what, fix=fix)
+    if "thinking" in verdict.wrong and any(thinks(m) for m in sample.chosen):
+        what = f"the row has reasoning, and the chat template fails: {verdict.says('thinking')}"
+        yield Problem(where=sample.origin, what=what, fix="data.thinking: drop")
 
 
 def _split(everything: Encoded, share: float, seed: int) -> tuple[Encoded, Encoded]:

@@ -38,7 +38,7 @@ class Display:
             self.line(f"validation after step {event['step']}: {values}")
         elif kind == "save":
             self.line(f"saved {event['folder']}")
-        elif kind in ("note", "warning", "data"):
+        elif kind in ("note", "warning", "data", "template"):
             self.line(f"{kind}: {event['text']}")
 
     def line(self, text: str) -> None:

@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from swift import __version__
 from swift.chat.template import choose
+from swift.chat.tokenize import Tokenizer
 from swift.checkpoint import CARD, Card, State, drop_old, write_state
+from swift.core.device import generators, set_generator
 from swift.core.files import sync_tree, usual_modes, write_text
 from swift.hub.shelf import commit_of
+from swift.model.quirks import made_of
 from swift.parallel import Piece
 from swift.run.world import barrier
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from swift.core.env import Ranks
     from swift.parallel import Placement
     from swift.plan import Plan
@@ -50,7 +54,7 @@ def save(
         run: The run folder.
         ranks: This process.
         step: Optimiser steps done.
-        facts: total_steps, template, data: what the card says of the run.
+        facts: total_steps, template, ends, data: what the card says of the run.
     """
     final = run / f"checkpoint-{step}"
     aside = run / f".checkpoint-{step}.partial"
@@ -67,7 +71,9 @@ def save(
         weights = ((name, w.to(getattr(torch, plan.dtype))) for name, w in weights)
     if ranks.rank == 0:
         tuner.save(weights, placement.model(), aside, plan.model.folder or plan.model.id)
-        _companions(plan, aside)
+        _companions(plan, aside, facts["ends"])
+        if not plan.recipe.tuner.adapters:
+            copy_code(plan.model, aside)
     else:
         for _ in weights:
             pass  # gathering a weight takes every rank
@@ -83,23 +89,42 @@ def save(
     return final
 
 
-def _companions(plan: Plan, folder: Path) -> None:
+def _companions(plan: Plan, folder: Path, ends: Sequence[int]) -> None:
     """Copy the base's tokenizer, and the template that was trained with: ours reads it first."""
-    base, named = plan.model.voice, plan.recipe.model.template
+    base, named = plan.model.voice, plan.template
     for name in COMPANIONS:
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
     if plan.recipe.task != "text":
         write_text(folder / "chat_template.jinja", choose(base, named).source)
+    if ends:
+        _let_end(folder / "generation_config.json", plan.model.voice, ends)
+
+
+def _let_end(path: Path, base: Path, ends: Sequence[int]) -> None:
+    """Add to generation_config.json what ends a trained answer: other programs stop there too."""
+    said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = Tokenizer.load(base).stop_ids
+    said["eos_token_id"] = list(dict.fromkeys([*known, *ends]))
+    write_text(path, json.dumps(said, indent=2) + "\n")
+
+
+def copy_code(facts: ModelFacts, folder: Path) -> None:
+    """Copy the code that computes a whole model beside it; it runs only where it is allowed."""
+    for name in facts.code.files if facts.code else ():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(facts.folder) / name, folder / name)
 
 
 def _card(plan: Plan, step: int, facts: dict[str, Any]) -> Card:
+    folder = Path(plan.model.folder)
     return Card(
         swift=__version__,
         step=step,
         model=plan.model.id,
         base=plan.model.folder,
-        revision=commit_of(Path(plan.model.folder)),
+        revision=made_of(folder).get("commit") or commit_of(folder),
+        code=plan.model.code,
         method=plan.recipe.method.name,
         tuner=plan.recipe.tuner.model_dump(mode="json"),
         plan=plan.digest,
@@ -122,21 +147,12 @@ def restore(placement: Placement, checkpoint: Path, ranks: Ranks, device: str) -
         random.setstate((version, tuple(numbers), gauss))
         for piece in _generators(ranks.rank, device):
             tensor = state.read(piece.name, piece.shape, piece.offset)
-            _set_generator(piece.name, tensor)
+            set_generator(piece.name.split("/")[1], tensor)
 
 
 def _generators(rank: int, device: str) -> list[Piece]:
-    found: list[tuple[str, Tensor]] = [(f"generator/cpu/{rank}", torch.get_rng_state())]
-    if device == "cuda":
-        found.append((f"generator/cuda/{rank}", torch.cuda.get_rng_state()))
-    return [Piece(name, t, tuple(t.shape), (0,)) for name, t in found]
-
-
-def _set_generator(name: str, value: Tensor) -> None:
-    if name.startswith("generator/cuda"):
-        torch.cuda.set_rng_state(value)
-    else:
-        torch.set_rng_state(value)
+    found = generators(device).items()
+    return [Piece(f"generator/{kind}/{rank}", t, tuple(t.shape), (0,)) for kind, t in found]
 
 
 def _python_generator() -> list[Any]:

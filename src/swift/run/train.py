@@ -102,6 +102,7 @@ def _train(
             facts = {
                 "total_steps": feed.total,
                 "template": prepared.template,
+                "ends": prepared.ends,
                 "data": prepared.fingerprint,
             }
             path = save(plan, policy, folder, ranks, step, facts)
