@@ -60,7 +60,7 @@ def _carry_out(verb: str, words: list[str]) -> int:
         env.without_plugins_of_pydantic()
         if any(word.startswith("--plugins") for word in words):
             words = _load("swift.cli.plugins:flagged")(words)
-        act = _load(VERBS[verb][1] if verb in VERBS else "swift.cli.plugins:foreign")
+        act = _load(VERBS[verb][1] if verb in VERBS else "swift.cli.verbs:foreign")
         _show_downloads()
         return int(act(verb, words))
     except KeyboardInterrupt:

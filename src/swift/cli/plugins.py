@@ -1,17 +1,13 @@
-"""`swift plugins`, and what the command line knows of plug-ins: `--plugins`, their verbs."""
+"""`swift plugins`, and `--plugins` of any verb."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from difflib import get_close_matches
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 
 from swift.cli.flags import split
-from swift.cli.verbs import verbs
-from swift.core import yaml
 from swift.core.errors import Problem, UserError
 from swift.core.plugins import GROUP, Plugin, load_all, load_flagged, tried
 
@@ -70,40 +66,6 @@ def flagged(words: list[str]) -> list[str]:
         raise UserError(Problem(where="--plugins", what="it names none", fix="--plugins FILE"))
     load_flagged(names)
     return others
-
-
-def foreign(verb: str, words: list[str]) -> int:
-    """Carry out a verb that a plug-in brought, or that is the name of its method.
-
-    Raises:
-        UserError: Nobody brought it.
-    """
-    for word in words:
-        if word.endswith((".yaml", ".yml")):
-            named = yaml.read(Path(word)).tree.get("plugins", ())
-            names = [named] if isinstance(named, str) else named
-            load_all(name for name in names if isinstance(name, str))
-    found = verbs.get(verb)
-    if found is not None:
-        return found.act(verb, words)
-    from swift.method import methods
-
-    if verb in methods:
-        from swift.cli.train import main as train
-
-        return train(verb, words)
-    raise UserError(_unknown(verb, [*verbs.names(), *methods]))
-
-
-def _unknown(verb: str, theirs: list[str]) -> Problem:
-    from swift.cli.main import LATER, VERBS
-
-    if verb in LATER:
-        return Problem(what=f"`swift {verb}` comes with a later version")
-    known = [*dict.fromkeys([*VERBS, *theirs])]
-    close = get_close_matches(verb, known, n=1)
-    fix = f"run `swift {close[0]}`" if close else "one of " + ", ".join(known)
-    return Problem(what=f"swift has no verb `{verb}`", fix=fix)
 
 
 def _described(plugin: Plugin) -> str:

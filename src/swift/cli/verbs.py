@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
+from swift.core.errors import Problem, UserError
+from swift.core.plugins import load_all, tried
 from swift.core.table import Table
 
 Act: TypeAlias = Callable[[str, list[str]], int]
@@ -35,3 +38,50 @@ def verb(name: str, about: str) -> Callable[[Act], Act]:
         return act
 
     return register
+
+
+def foreign(verb: str, words: list[str]) -> int:
+    """Carry out a verb that a plug-in brought, or that is the name of its method.
+
+    Raises:
+        UserError: Nobody brought it.
+    """
+    for word in words:
+        if word.endswith((".yaml", ".yml")):
+            _load_named(word)
+    found = verbs.get(verb)
+    if found is not None:
+        return found.act(verb, words)
+    theirs = list(verbs.names())
+    if tried():
+        from swift.method import methods
+
+        if verb in methods:
+            from swift.cli.train import main as train
+
+            return train(verb, words)
+        theirs += methods
+    raise UserError(_unknown(verb, theirs))
+
+
+def _load_named(recipe: str) -> None:
+    """Load the plug-ins of a recipe; what is wrong with them is said when it is read."""
+    from swift.core import yaml
+
+    named = yaml.read(Path(recipe)).tree.get("plugins", ())
+    names = [named] if isinstance(named, str) else named
+    if isinstance(names, list | tuple):
+        load_all(name for name in names if isinstance(name, str))
+
+
+def _unknown(verb: str, theirs: list[str]) -> Problem:
+    from difflib import get_close_matches
+
+    from swift.cli.main import LATER, VERBS
+
+    if verb in LATER:
+        return Problem(what=f"`swift {verb}` comes with a later version")
+    known = [*dict.fromkeys([*VERBS, *theirs])]
+    close = get_close_matches(verb, known, n=1)
+    fix = f"run `swift {close[0]}`" if close else "one of " + ", ".join(known)
+    return Problem(what=f"swift has no verb `{verb}`", fix=fix)
