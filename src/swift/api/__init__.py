@@ -134,31 +134,38 @@ def train_rm(model: str | nn.Module | None = None, dataset: Any = None, **option
     )
 
 
-def prepare_model(model: str, **options: Any) -> tuple[Any, Any]:
+def prepare_model(
+    model: str, *, trust_remote_code: bool = False, **options: Any
+) -> tuple[Any, Any]:
     """Return (model, tokenizer) of transformers for a name, a folder or a run.
 
     Args:
         model: A name (qwen-7b), a hub's id, a folder, or a run; a run of an adapter gives PEFT's
             model with the adapter trainable.
+        trust_remote_code: Run the code in the model's folder, where nothing else computes it.
         options: Passed on to `AutoModelForCausalLM.from_pretrained`. The type of the weights is
             the stored one, unless `dtype` says another.
 
     Raises:
-        PlanError: There is no such model.
+        PlanError: There is no such model, or only code of its own computes it, which is not
+            allowed.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from swift.checkpoint import served
+    from swift.model.allowed import may_run
+    from swift.model.facts import read_facts
     from swift.model.structures import enrol
     from swift.tuner import applied
 
-    what = served(model)
+    what = served(model, trust=trust_remote_code)
     enrol()
-    options = {"dtype": "auto", **options}
+    own = may_run(read_facts(model, what.folder, trust=trust_remote_code))
+    options = {"dtype": "auto", **options, "trust_remote_code": own}
     found: Any = AutoModelForCausalLM.from_pretrained(what.folder, **options)
     if what.adapter is not None:
         found = applied(found, what.adapter, trainable=True)
-    return found, AutoTokenizer.from_pretrained(what.speech)
+    return found, AutoTokenizer.from_pretrained(what.speech, trust_remote_code=own)
 
 
 class Swift:

@@ -14,6 +14,11 @@ from swift.core.errors import Problem, RecipeError
 _ASSIGNED = re.compile(r"[A-Za-z_][\w.-]*=")
 
 
+SWITCH = "trust_remote_code"
+"""The key that is also a flag without a value: a word after it other than true or false is not
+its own."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """A command line, taken apart."""
@@ -56,6 +61,8 @@ def split(words: Sequence[str], *, alone: frozenset[str], many: Callable[[str], 
                 flags.append((name, value))
             else:
                 most = 0 if _plain(name) in alone else len(rest) if many(name) else 1
+                if _plain(name).rpartition(".")[2] == SWITCH and rest[:1] != ["false"]:
+                    most = int(rest[:1] == ["true"])
                 flags.append((name, _value(_take(rest, most))))
         elif word.startswith("-") and len(word) > 1:
             problems.append(Problem(what=f"there is no flag `{word}`", fix="flags have two dashes"))

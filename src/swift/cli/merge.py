@@ -16,7 +16,8 @@ PEFT adapter; the result is a plain model folder.
 
   --output FOLDER           where to; by default `merged` beside the checkpoint
   --adapter RUN             the adapter, where the first word is the base model
-  --format safetensors|bin  kind of file = safetensors"""
+  --format safetensors|bin  kind of file = safetensors
+  --trust_remote_code       run the code in the base's folder, where nothing else computes it"""
 
 
 def main(verb: str, words: list[str]) -> int:
@@ -29,9 +30,16 @@ def main(verb: str, words: list[str]) -> int:
     output, line = line.pick("output", "output_dir", "export_dir")
     adapter, line = line.pick("adapter", "adapters", "adapter_name_or_path")
     kind, line = line.pick("format")
+    trust, line = line.pick("trust_remote_code")
     _check(line.files, [name for name, _ in line.flags], kind)
     merge = import_module("swift.run.export").merge
-    folder = merge(line.files[0], Path(output) if output else None, adapter, kind or "safetensors")
+    folder = merge(
+        line.files[0],
+        Path(output) if output else None,
+        adapter,
+        kind or "safetensors",
+        trust=trust in (True, "true"),
+    )
     print(f"merged: {folder}")
     return 0
 

@@ -127,7 +127,7 @@ def _own(kind: Kind) -> str:
     if is_native(kind.structure):
         return f"in transformers: {kind.architecture or kind.structure}"
     if kind.code:
-        return "by its own code, which is not run"
+        return "by its own code, which runs only with --trust_remote_code"
     return f"not here: transformers does not know `{kind.structure}`"
 
 

@@ -41,7 +41,7 @@ def open_model(served: Served, adapter: str, device: torch.device, dtype: torch.
     Raises:
         PlanError: Its attention is not the standard one.
     """
-    facts = read_facts(served.id, served.folder)
+    facts = read_facts(served.id, served.folder, trust=served.trust)
     try:
         model: Any = skeleton(facts, PAGED)
     except KeyError:

@@ -15,7 +15,7 @@ from swift.model.names import Row, bare, find, rows
 from swift.model.structures import Structure, brought, structures
 
 FLAG = "trust_remote_code"
-"""The key that will allow it."""
+"""The key of `model` that allows it."""
 
 
 def is_native(model_type: str) -> bool:
@@ -54,14 +54,13 @@ def refusal(id: str, config: Mapping[str, Any]) -> Problem | None:
         where="model",
         what=f"`{id}` ({kind.structure or kind.architecture or '?'}) is computed by code of "
         f"its own ({files}), which is not run{said}",
-        fix=f"{instead}; `model: {{{FLAG}: true}}` comes with a later version",
+        fix=f"{instead}; or read that code, and allow it: --{FLAG}, `model: {{{FLAG}: true}}`",
     )
 
 
 def _instead(id: str, architecture: str) -> tuple[str, str]:
     """Return (what to add to the refusal, what to use in its place)."""
-    row = find(id)
-    known = structures().get(row.structure) if row else _by_architecture(architecture)
+    row, known = find(id), _structure(id, architecture)
     said = f"; that code asks for {', '.join(known.wants)}" if known and known.wants else ""
     twin = _twin(row) if row else None
     if twin is not None:
@@ -72,6 +71,17 @@ def _instead(id: str, architecture: str) -> tuple[str, str]:
         )
         return said, f"transformers' {known.native[0]} {about}: give a folder converted to it"
     return said, "choose a model that transformers computes itself (`swift list models`)"
+
+
+def wanted(id: str, architecture: str) -> tuple[str, ...]:
+    """Return the packages and versions that a model's own code asks for, as far as is known."""
+    known = _structure(id, architecture)
+    return known.wants if known else ()
+
+
+def _structure(id: str, architecture: str) -> Structure | None:
+    row = find(id)
+    return structures().get(row.structure) if row else _by_architecture(architecture)
 
 
 def _twin(row: Row) -> Row | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from swift.core.errors import PlanError, Problem
 from swift.core.schema import Value
+from swift.model.allowed import Code, read_code
 from swift.model.code import refusal
 
 _DTYPES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -61,21 +62,31 @@ class ModelFacts(Value):
     speech: str = ""
     """Folder of tokenizer and chat template; "" where it is `folder`."""
 
+    code: Code | None = None
+    """The folder's own code that computes it, allowed by the user; None where none is run."""
+
     @property
     def voice(self) -> Path:
         """The folder of tokenizer and chat template."""
         return Path(self.speech or self.folder)
 
 
-def read_facts(id: str, folder: Path) -> ModelFacts:
+def read_facts(id: str, folder: Path, *, trust: bool = False) -> ModelFacts:
     """Return the facts of the model in `folder`.
+
+    Args:
+        id: As the user named it.
+        folder: Where it is.
+        trust: Whether code in the folder may run, where nothing else computes the model. Here
+            nothing is run.
 
     Raises:
         PlanError: config.json or the weights are missing or broken, or only code in the folder can
-            compute the model.
+            compute the model, which is not allowed or not all there.
     """
     config = read_config(folder)
-    if (refused := refusal(id, config)) is not None:
+    refused = refusal(id, config)
+    if refused is not None and not trust:
         raise PlanError(refused)
     text = config.get("text_config") or config
     parameters, dtype = _stored(folder)
@@ -93,6 +104,7 @@ def read_facts(id: str, folder: Path) -> ModelFacts:
         heads=heads,
         kv_heads=text.get("num_key_value_heads") or heads,
         context=text.get("max_position_embeddings") or 0,
+        code=read_code(id, folder, config) if refused is not None else None,
     )
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
     """Return the transformers model of `facts.folder` with every parameter on the meta device.
 
+    Where the facts allow the folder's own code, that builds it.
+
     Buffers (rotary frequencies, ...) are computed for real; those that files hold (the balance of
     a router, ...) are read from there.
 
@@ -25,22 +27,28 @@ def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
             it is eager.
 
     Raises:
-        PlanError: transformers does not know the architecture.
+        PlanError: transformers does not know the architecture, or the folder's own code fails.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from swift.core.errors import PlanError, Problem
+    from swift.model.allowed import failed, may_run
     from swift.model.structures import enrol
 
     enrol()
+    own = may_run(facts)
     try:
-        config = AutoConfig.from_pretrained(Path(facts.folder))
-        attention = _possible(config, attention)
+        config = AutoConfig.from_pretrained(facts.folder, trust_remote_code=own)
+        attention = _possible(config, attention, facts.folder if own else "")
         with _parameters_on_meta():
             model: nn.Module = AutoModelForCausalLM.from_config(
-                config, attn_implementation=attention, trust_remote_code=False
+                config, attn_implementation=attention, trust_remote_code=own
             )
-    except ValueError as error:
+    except Exception as error:  # the folder's own code may raise anything
+        if own:
+            raise failed(facts, error) from error
+        if not isinstance(error, ValueError):
+            raise
         raise PlanError(
             Problem(
                 where="model",
@@ -53,12 +61,17 @@ def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
     return model
 
 
-def _possible(config: Any, attention: str) -> str:
-    """Return `attention`, or eager where the architecture computes its attention itself."""
+def _possible(config: Any, attention: str, own: str) -> str:
+    """Return `attention`, or eager where the architecture computes its attention itself.
+
+    `own` is the folder whose code is the architecture; "" where it is transformers' own.
+    """
     from transformers import AutoModelForCausalLM
 
+    from swift.model.allowed import model_class
+
     mapping = AutoModelForCausalLM._model_mapping
-    known = mapping.get(type(config), None)
+    known = model_class(config, own) if own else mapping.get(type(config), None)
     has = getattr(known, "_supports_sdpa", True)
     return "eager" if attention == "sdpa" and not has else attention
 

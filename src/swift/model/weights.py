@@ -101,9 +101,13 @@ def _through_transformers(facts: ModelFacts, names: Sequence[str]) -> Weights:
     from transformers import AutoModelForCausalLM
 
     from swift.core.errors import PlanError, Problem
+    from swift.model.allowed import may_run
 
     model, info = AutoModelForCausalLM.from_pretrained(
-        Path(facts.folder), dtype="auto", output_loading_info=True
+        Path(facts.folder),
+        dtype="auto",
+        output_loading_info=True,
+        trust_remote_code=may_run(facts),
     )
     loaded = Loaded(dict(model.state_dict()))
     missing = [n for n in names if n not in loaded or n in info["missing_keys"]]

@@ -35,6 +35,9 @@ class Model(Value):
     template: str = Field(default="auto", min_length=1)
     """Chat template: auto (the model's own), the path of a Jinja file, or a template's name."""
 
+    trust_remote_code: bool = False
+    """Run the code in the model's folder, where nothing else computes the model. Read it first."""
+
 
 class Dataset(Value):
     """Rows to train on: what they are called, and how they are to be understood."""

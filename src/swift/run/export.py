@@ -16,7 +16,7 @@ from swift.core.files import usual_modes, whole_folder
 from swift.model.facts import read_facts
 from swift.model.skeleton import skeleton
 from swift.model.weights import Weights, open_weights
-from swift.run.save import COMPANIONS
+from swift.run.save import COMPANIONS, copy_code
 from swift.tuner import merged
 from swift.tuner._whole import save_model
 
@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 
 def merge(
-    id: str, output: Path | None, adapter: str | None = None, kind: str = "safetensors"
+    id: str,
+    output: Path | None,
+    adapter: str | None = None,
+    kind: str = "safetensors",
+    *,
+    trust: bool = False,
 ) -> Path:
     """Write the model that an adapter and its base make together; return its folder.
 
@@ -38,12 +43,13 @@ def merge(
         output: Where to; None for `merged` beside the checkpoint.
         adapter: The adapter, where `id` is the base.
         kind: safetensors, or bin (torch.save of plain tensors).
+        trust: Whether code of the base's own may run; it is copied along.
 
     Raises:
         PlanError: `id` has no adapter, or `output` exists.
         MachineError: `output` cannot be written.
     """
-    what = served(id, adapter)
+    what = served(id, adapter, trust=trust)
     if what.adapter is None:
         raise PlanError(
             Problem(where=id, what="there is nothing to merge: it is a whole model", fix="use it")
@@ -57,13 +63,14 @@ def merge(
                 fix="give another --output, or remove it",
             )
         )
-    facts = read_facts(what.id, what.folder)
+    facts = read_facts(what.id, what.folder, trust=trust)
     model = skeleton(facts, "sdpa")
     names = [name for name, _ in model.named_parameters()]
     weights = merged(open_weights(facts, names), what.adapter, facts, model)
     with whole_folder(folder) as aside:
         save_model(_each(weights, names), model, aside, kind)
         _companions(what, aside)
+        copy_code(facts, aside)
         usual_modes(aside)
     return folder
 

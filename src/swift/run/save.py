@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from swift.core.env import Ranks
+    from swift.model.facts import ModelFacts
     from swift.parallel import Placement
     from swift.plan import Plan
 

@@ -140,7 +140,11 @@ def _through_peft(adapter: Path, facts: ModelFacts) -> Weights:
     """Let PEFT merge what is more than B A: the whole model is in this process."""
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(Path(facts.folder), dtype="auto")
+    from swift.model.allowed import may_run
+
+    model = AutoModelForCausalLM.from_pretrained(
+        Path(facts.folder), dtype="auto", trust_remote_code=may_run(facts)
+    )
     tied = model.config.tie_word_embeddings  # PEFT sets it to what the merged model is
     wrapped: Any = applied(model, adapter, False)
     whole = wrapped.merge_and_unload()
