@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.hub.uploads import Uploads
 
 _PIECE = 1 << 16
 _LFS = (".safetensors", ".bin", ".parquet")
@@ -89,6 +91,24 @@ class World:
     page: int = 1000
     """Files on one page of a list (Hugging Face)."""
 
+    private: set[str] = field(default_factory=set)
+    """Repositories that only a token shows."""
+
+    branches: set[tuple[str, str]] = field(default_factory=set)
+    """(repository, branch) that were made besides the main one; all hold the same files."""
+
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    """sha256 -> contents that were uploaded, committed or not."""
+
+    commits: list[tuple[str, list[str]]] = field(default_factory=list)
+    """(repository, paths) of each commit."""
+
+    cut_up: list[int] = field(default_factory=list)
+    """Bytes of an upload after which the connection is cut, for one upload each."""
+
+    when_cut: Callable[[], None] | None = None
+    """Done when an upload is cut."""
+
     port: int = 0
     lock: Lock = field(default_factory=Lock)
 
@@ -145,17 +165,23 @@ def serving(world: World) -> Iterator[World]:
         thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Uploads):
     world: World
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
 
-    def do_HEAD(self) -> None:
+    def do_HEAD(self) -> None:  # noqa: N802 - the library calls it so
         self._safely()
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the library calls it so
+        self._safely()
+
+    def do_POST(self) -> None:  # noqa: N802 - the library calls it so
+        self._safely()
+
+    def do_PUT(self) -> None:  # noqa: N802 - the library calls it so
         self._safely()
 
     def _safely(self) -> None:
@@ -181,7 +207,9 @@ class _Handler(BaseHTTPRequestHandler):
         )
         with self.world.lock:
             self.world.log.append(self.asked)
-        if parts[:2] == ["api", "v1"]:
+        if self.command in ("POST", "PUT"):
+            self.write(parts)
+        elif parts[:2] == ["api", "v1"]:
             self._modelscope(parts[2:], query)
         elif parts[0] == "api":
             self._huggingface(parts[1:], query)
@@ -210,12 +238,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         commit = self.world.commit(name)
         revision = parts[4] if len(parts) > 4 else "main"
-        if revision not in ("main", commit):
+        known = ("main", commit, *(b for n, b in self.world.branches if n == name))
+        if revision not in known:
             self._json(404, {"error": "no"}, {"X-Error-Code": "RevisionNotFound"})
         elif len(parts) < 4 or parts[3] == "revision":
             siblings = [{"rfilename": path} for path in repo]
-            facts = {"id": id, "sha": commit, "private": False, "gated": False, "tags": []}
-            self._json(200, {**facts, "siblings": siblings, "modelId": id, "downloads": 0})
+            facts = {"id": id, "modelId": id, "sha": commit, "siblings": siblings, "tags": []}
+            private = name in self.world.private
+            self._json(200, {**facts, "private": private, "gated": False, "downloads": 0})
         else:
             entries = [_hf_entry(path, data) for path, data in sorted(repo.items())]
             begin = int(query.get("cursor", "0"))
@@ -267,7 +297,8 @@ class _Handler(BaseHTTPRequestHandler):
                 entries = entries[size * (number - 1) : size * number]
             self._json(200, {"Code": 200, "Success": True, "Data": {"Files": entries}})
         else:
-            data = {"Name": id, "Revision": "master"}
+            sees = 1 if name in self.world.private else 5
+            data = {"Name": id, "Revision": "master", "Visibility": sees}
             self._json(200, {"Code": 200, "Success": True, "Data": data})
 
     def _refused(self, key: str) -> bool:
@@ -314,7 +345,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self._pieces(body, at)
 
     def _pieces(self, body: bytes, at: int) -> None:

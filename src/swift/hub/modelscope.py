@@ -23,6 +23,13 @@ class ModelScope:
     token: str = field(default="", repr=False)
     name: str = "modelscope"
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the hub itself is sent; a token in both ways that its API knows."""
+        if not self.token:
+            return {}
+        return {"Authorization": f"Bearer {self.token}", "Cookie": f"m_session_id={self.token}"}
+
     def listing(self, ref: Ref, web: Web) -> Listing:
         """Return the files of a revision, each with its sha256.
 
@@ -34,12 +41,7 @@ class ModelScope:
             Unreachable: There is no answer, or none that makes sense.
             UserError: It holds a file whose name leads out of its folder.
         """
-        headers = {}
-        if self.token:
-            headers = {
-                "Authorization": f"Bearer {self.token}",
-                "Cookie": f"m_session_id={self.token}",
-            }
+        headers = self.headers
         revision = ref.revision or "master"
         api = f"{self.endpoint}/api/v1/{ref.kind}/{quote(ref.id)}/repo"
         if ref.kind == "models":

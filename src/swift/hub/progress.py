@@ -1,4 +1,4 @@
-"""How a download tells what it does: by calling whoever shows it."""
+"""How a download or a push tells what it does: by calling whoever shows it."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ class Progress:
 
     into: str = ""
     """Folder that they go to."""
+
+    up: bool = False
+    """Whether they go to the source, instead of coming from it."""
 
     note: str = ""
     """Something worth a line: a wait, a corrupt file. "" for mere bytes."""

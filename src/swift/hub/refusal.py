@@ -10,7 +10,13 @@ from swift.core.errors import MachineError, Problem, SwiftError, UserError
 from swift.hub.ref import Ref
 from swift.hub.web import Refused, Unreachable
 
-_TOKENS = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
+TOKENS = {"huggingface": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
+"""Variable that holds each hub's token."""
+
+_NETWORK = (
+    "look at the network and HTTPS_PROXY; HF_ENDPOINT and MODELSCOPE_ENDPOINT name other "
+    "addresses; SWIFT_HUB=file:///folder names a folder"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +47,39 @@ def _problem(answer: Answer) -> Problem:
     if isinstance(answer.error, Refused):
         what, fix = _refusal(answer, answer.error)
         return Problem(where=where, what=what, fix=fix)
-    fix = (
-        "look at the network and HTTPS_PROXY; HF_ENDPOINT and MODELSCOPE_ENDPOINT name other "
-        "addresses; SWIFT_HUB=file:///folder names a folder"
-    )
-    return Problem(where=where, what=str(answer.error), fix=fix)
+    return Problem(where=where, what=str(answer.error), fix=_NETWORK)
+
+
+def unreached(ref: Ref, error: Unreachable) -> MachineError:
+    """Return the error of a push that found no hub, or lost it on the way."""
+    where = f"{ref.kind[:-1]} {ref}"
+    fix = f"push again: what is up already is not sent twice; else {_NETWORK}"
+    return MachineError(Problem(where=where, what=str(error), fix=fix))
+
+
+def denied(hub: str, endpoint: str, ref: Ref, error: Refused) -> UserError:
+    """Return the error of a push that a hub does not take."""
+    host, token = urlsplit(endpoint).netloc, TOKENS[hub]
+    said = f" ({error.said})" if error.said else ""
+    fixes = {
+        401: (f"{host} does not know the token", f"set {token} to one that is valid"),
+        403: (
+            f"{host} does not let this token write to {ref.id}",
+            f"set {token} to a token that may write, or push to a name of your own",
+        ),
+        404: (
+            f"{host} has no place for {ref.id}",
+            "look at the name before the `/`, and at the revision",
+        ),
+        413: (f"{host} finds it too large", "a private repository may be smaller than a public"),
+    }
+    what, fix = fixes.get(error.status, (f"{host} answers {error.status}", "mend what it names"))
+    return UserError(Problem(where=f"{ref.kind[:-1]} {ref}", what=f"{what}{said}", fix=fix))
 
 
 def _refusal(answer: Answer, error: Refused) -> tuple[str, str]:
     """Return what a refusal is, and how to mend it."""
-    ref, token, host = answer.ref, _TOKENS[answer.hub], urlsplit(answer.endpoint).netloc
+    ref, token, host = answer.ref, TOKENS[answer.hub], urlsplit(answer.endpoint).netloc
     said = f" ({error.said})" if error.said else ""
     if "gated" in error.said.lower():
         what = f"{host} gives it only to those who accepted its owner's terms{said}"

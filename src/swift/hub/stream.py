@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial as bound
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def bring(
             tally.note(f"{file.path}: its bytes are not those that the hub names; fetched again")
         with _Sink(file, partial, tally) as sink:
             if sink.at < file.size:
-                web.patiently(lambda s=sink: _once(s, address, headers, web), tally.note)  # type: ignore[misc]
+                web.patiently(bound(_once, sink, address, headers, web), tally.note)
             if sink.finish():
                 return
         partial.unlink(missing_ok=True)

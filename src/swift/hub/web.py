@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from threading import Event
 from time import time
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import (
@@ -27,7 +27,15 @@ from urllib.request import (
 from swift import __version__
 
 T = TypeVar("T")
+_WE = {"User-Agent": f"swift/{__version__}", "Accept-Encoding": "identity"}
 _SECRET = ("authorization", "cookie")
+
+
+class Body(Protocol):
+    """What is sent: anything that can be read, or bytes."""
+
+    def read(self, count: int = -1, /) -> bytes:
+        """Return the next bytes; none at the end."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer, no mistake
@@ -109,11 +117,33 @@ class Web:
             Silent: No answer.
             Cut: 408, 429 or 5xx.
         """
-        asked = {"User-Agent": f"swift/{__version__}", "Accept-Encoding": "identity", **headers}
-        if start:
-            asked["Range"] = f"bytes={start}-"
+        part = {"Range": f"bytes={start}-"} if start else {}
+        return self._answer(Request(url, headers={**_WE, **headers, **part}))
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | bytes = b"",
+        size: int = 0,
+    ) -> HTTPResponse:
+        """Return the answer to one request with a body of `size` bytes; none for a GET.
+
+        Raises:
+            Refused: 4xx but 408, 416, 429.
+            Silent: No answer.
+            Cut: 408, 429 or 5xx.
+        """
+        data = {} if method == "GET" else {"data": body}
+        length = {"Content-Length": str(size)} if data else {}
+        whole = {**_WE, **headers, **length}
+        return self._answer(Request(url, headers=whole, method=method, **data))  # type: ignore[arg-type]
+
+    def _answer(self, request: Request) -> HTTPResponse:
+        url = request.full_url
         try:
-            found = self.opener.open(Request(url, headers=asked), timeout=self.patience.silence)
+            found = self.opener.open(request, timeout=self.patience.silence)
         except HTTPError as error:
             with error:
                 raise _meaning(error, url) from error
