@@ -17,10 +17,16 @@ from transformers.models.auto import configuration_auto, modeling_auto
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from swift.model.structures import structures
 from swift.model.names import rows
 from swift.model.roles import Roles, find_roles
-from tests.model.test_families import FAILS, LISTED, NOT_TINY, PART_OF_A_LARGER_ONE, WHOLE_WAY
+from swift.model.structures import structures
+from tests.model.test_families import (
+    FAILS,
+    LISTED,
+    PART_OF_A_LARGER_ONE,
+    WHOLE_WAY,
+    WITHOUT_CACHE,
+)
 
 
 def main() -> None:
@@ -61,14 +67,19 @@ def _text() -> list[str]:
         head,
         "",
         "Tiny and random: two LoRA steps, save, merge, reload, greedy answers",
-        "(`tests/model/test_families.py`).",
+        f"(`tests/model/test_families.py`); {', '.join(WITHOUT_CACHE)} without a cache.",
+        "",
+        "`all-linear` leaves out, and says so, what an adapter would not reach or would break:",
+        "matrices whose weight the model's own code reads past the layer (`out_proj` of state",
+        "spaces), layers that answer with more than a product (routers), matrices that several",
+        "layers have in common (Zamba).",
         "",
         ", ".join(f"`{name}`" for name in WHOLE_WAY),
         "",
         "| not | why |",
         "|---|---|",
     ]
-    lines += [f"| `{name}` | {why} |" for name, why in sorted({**FAILS, **NOT_TINY}.items())]
+    lines += [f"| `{name}` | {why} |" for name, why in sorted(FAILS.items())]
     lines += [f"| `{name}` | not of text alone |" for name in PART_OF_A_LARGER_ONE]
     return [*lines, ""]
 

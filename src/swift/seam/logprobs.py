@@ -131,8 +131,12 @@ def _probe(model: nn.Module, head: nn.Module, inputs: Mapping[str, Tensor]) -> t
 
     with _speaking(head, forward):
         out = model(**inputs, use_cache=False)
-    if len(heard) != 1 or heard[0].dim() != 3:
+    if len(heard) != 1:
         raise _unusable(model, f"calls its output head {len(heard)} times in a forward, not once")
+    if heard[0].dim() != 3:
+        raise _unusable(
+            model, f"asks its output head for {list(heard[0].shape[:-1])} words at once"
+        )
     return fit(asked[0], out.logits, type(model).__name__), heard[0]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,10 +14,10 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
-from swift.core.env import ranks
-from swift.core.errors import PlanError, Problem, nearest
+from swift.core.errors import PlanError, Problem
 from swift.tuner._lora_fused import fuse
 from swift.tuner._quiet import quiet
+from swift.tuner._targets import chosen
 
 if TYPE_CHECKING:
     from swift.tuner.lora import Lora
@@ -26,12 +25,13 @@ if TYPE_CHECKING:
 
 def attach(model: nn.Module, options: Lora) -> nn.Module:
     """Wrap `model`; the added weights lie on the meta device until the placement fills them."""
-    targets = _targets(model, options.targets)
+    targets, left_out = chosen(model, options.targets)
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
         target_modules=targets,
+        exclude_modules=left_out,
         task_type="CAUSAL_LM",
     )
     try:
@@ -44,45 +44,6 @@ def attach(model: nn.Module, options: Lora) -> nn.Module:
         raise PlanError(Problem(where="tuner.targets", what=what)) from error
     fuse(peft)
     return cast(nn.Module, peft)
-
-
-def _targets(model: nn.Module, said: str | Sequence[str]) -> str | list[str]:
-    """Return the layers that are meant; each name must fit one, or one that it is part of."""
-    if said == "all-linear":
-        return "all-linear"
-    wanted = [said] if isinstance(said, str) else list(said)
-    layers = [
-        n
-        for n, m in model.named_modules()
-        if n and not list(m.children()) and not isinstance(m, nn.Embedding)
-    ]
-    missing = [t for t in wanted if not any(n == t or n.endswith(f".{t}") for n in layers)]
-    fused = [t for t in missing if t in _FUSED[1] and any(n.endswith(_FUSED[0]) for n in layers)]
-    if fused:
-        missing = [t for t in missing if t not in fused]
-        wanted = [*(t for t in wanted if t not in fused), _FUSED[0].removeprefix(".")]
-        if ranks().rank == 0:
-            text = (
-                f"note: {', '.join(fused)} are one layer here, `{wanted[-1]}`, which is adapted\n"
-            )
-            sys.stderr.write(text)
-    if missing:
-        names = sorted({n.rsplit(".", 1)[-1] for n in layers if "proj" in n or "attn" in n}) or [
-            *{n.rsplit(".", 1)[-1] for n in layers}
-        ]
-        raise PlanError(
-            [
-                Problem(
-                    where="tuner.targets", what=f"no layer is called `{t}`", fix=nearest(t, names)
-                )
-                for t in missing
-            ]
-        )
-    return wanted
-
-
-_FUSED = (".c_attn", ("q_proj", "k_proj", "v_proj"))
-"""Qwen's first models, as their own code opens them, keep query, key and value in one layer."""
 
 
 def initial(name: str, like: Tensor, random: Generator) -> Tensor | None:
