@@ -135,7 +135,7 @@ def _probe(model: nn.Module, head: nn.Module, inputs: Mapping[str, Tensor]) -> t
         raise _unusable(model, f"calls its output head {len(heard)} times in a forward, not once")
     if heard[0].dim() != 3:
         raise _unusable(
-            model, f"asks its output head for {list(heard[0].shape[:-1])} words at once"
+            model, f"asks its head for words in {heard[0].dim() - 1} dimensions, not two"
         )
     return fit(asked[0], out.logits, type(model).__name__), heard[0]
 
