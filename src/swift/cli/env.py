@@ -18,6 +18,9 @@ from swift.core.machine import machine
 
 _PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "pydantic", "pyarrow")
 
+_OF_DEVICES = ("torch_npu", "flash_attn", "triton")
+"""Shown where they are installed."""
+
 
 def main(verb: str, words: list[str]) -> int:
     """Print the facts, as lines or with --json as one object; none of the packages is imported."""
@@ -48,7 +51,10 @@ def facts() -> Mapping[str, str | int | list[str] | None]:
         "python": f"{platform.python_version()} ({sys.executable})",
         "system": platform.platform(),
         **{package: _version(package) for package in _PACKAGES},
-        "gpus": list(devices.names),
+        **{package: found for package in _OF_DEVICES if (found := _version(package))},
+        "computes_on": f"{devices.kind} ({devices.vendor})" if devices.count else devices.kind,
+        "devices": [device.describe() for device in devices.devices],
+        "remarks": list(devices.remarks),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),

@@ -87,7 +87,7 @@ def _answers(said: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
     """Return an answer to every question: what was said, then what is asked (or the defaults)."""
     answers = dict(said)
     if not quiet:
-        print(word("guide.machine", gpus=machine().gpus, cores=os.cpu_count()))
+        print(word("guide.machine", devices=machine().describe(), cores=os.cpu_count()))
     for key in QUESTIONS:
         if key in answers:
             continue

@@ -195,9 +195,13 @@ def without_advice_of_bitsandbytes() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
-def visible_gpus(count: int) -> int:
-    """Return how many of `count` GPUs CUDA_VISIBLE_DEVICES lets this process use."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+def chosen_devices(name: str) -> tuple[str, ...] | None:
+    """Return the words of a variable that says which devices may be used; None if it is unset.
+
+    Args:
+        name: CUDA_VISIBLE_DEVICES, ASCEND_RT_VISIBLE_DEVICES, …: numbers or ids with commas.
+    """
+    named = os.environ.get(name)
     if named is None:
-        return count
-    return min(count, sum(1 for n in named.split(",") if n.strip() not in ("", "-1")))
+        return None
+    return tuple(word.strip() for word in named.split(",")) if named.strip() else ()

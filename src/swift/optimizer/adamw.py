@@ -27,14 +27,17 @@ class AdamW(Optimizer):
     """Share of a weight taken away per step, times the learning rate."""
 
     def build(self, groups: Sequence[dict[str, Any]], learning_rate: float) -> TorchOptimizer:
-        """Return torch.optim.AdamW; fused, since that is the fastest on CPU and on CUDA."""
+        """Return torch.optim.AdamW; fused, which is the fastest, where the device has that."""
         import torch
+
+        from swift.core.device import fused
 
         parts = [
             {"params": g["params"], "weight_decay": self.weight_decay if g["decay"] else 0.0}
             for g in groups
             if g["params"]
         ]
+        own = parts[0]["params"][0].device.type if parts else "cpu"
         return torch.optim.AdamW(
-            parts, lr=learning_rate, betas=self.betas, eps=self.eps, fused=True
+            parts, lr=learning_rate, betas=self.betas, eps=self.eps, fused=fused(own) or None
         )

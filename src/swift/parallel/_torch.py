@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from swift.core.device import widest
 from swift.parallel import Piece, Proof, Site, Source, Stepped, Sums
 from swift.parallel._fill import fill, is_sharded, local, place_of
 from swift.parallel._scale import LossScale
@@ -88,18 +89,23 @@ class TorchPlacement:
                 (loss * (self.factor * self._scale.value)).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
             names = list(metrics)
-            values += [torch.as_tensor(v, dtype=torch.float64) for n in names for v in metrics[n]]
+            values += [self._wide(v) for n in names for v in metrics[n]]
         return self._sums(losses, names, values)
 
     def _sums(self, losses: list[Tensor], names: list[str], values: list[Tensor]) -> Sums:
         """Add up over micro-batches and data ranks: one transfer, one all-reduce."""
-        device = self._site.device
-        loss = torch.stack([x.double() for x in losses]).sum().reshape(1)
-        table = torch.stack([v.to(device) for v in values]) if values else loss.new_zeros(0)
+        loss = torch.stack([self._wide(x) for x in losses]).sum().reshape(1)
+        table = torch.stack(values) if values else loss.new_zeros(0)
         columns = table.reshape(len(losses), -1).sum(0)
         loss_value, *flat = self.reduce(torch.cat([loss, columns])).tolist()
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return Sums(loss=loss_value, metrics=dict(zip(names, pairs, strict=True)))
+
+    def _wide(self, value: Tensor | float) -> Tensor:
+        """Return a number on this rank's device, in the widest type that it adds up."""
+        device = self._site.device
+        moved = value.to(device) if isinstance(value, Tensor) else value
+        return torch.as_tensor(moved, dtype=widest(device), device=device)
 
     def no_grad(self, batches: Sequence[Batch], role: str, needs: frozenset[Need]) -> list[Outputs]:
         """Return outputs without gradient, dropout off; "reference" switches adapters off."""
@@ -159,8 +165,9 @@ class TorchPlacement:
         return Stepped(norm=norm, skipped=not finite, scale=scale)
 
     def norm(self) -> float:
-        """Return the L2 norm of the whole gradient, squares summed in float64."""
-        sums = torch.zeros(2, dtype=torch.float64, device=self._site.device)
+        """Return the L2 norm of the whole gradient; squares are summed in the widest numbers."""
+        wide = widest(self._site.device)
+        sums = torch.zeros(2, dtype=wide, device=self._site.device)
         for sharded in (True, False):
             grads = [
                 local(p.grad)
@@ -168,7 +175,7 @@ class TorchPlacement:
                 if p.grad is not None and is_sharded(p) == sharded
             ]
             if grads:
-                norms = torch._foreach_norm(grads, 2, dtype=torch.float64)
+                norms = torch._foreach_norm(grads, 2, dtype=wide)
                 sums[int(sharded)] = torch.stack(norms).square().sum()
         whole, shards = sums[:1], self._sum_shards(sums[1:])
         return float((whole + shards).sqrt())

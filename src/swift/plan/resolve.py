@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from swift.core.device import CPU
 from swift.core.env import cache_home
 from swift.core.errors import PlanError, Problem
 from swift.core.machine import Machine, machine
@@ -12,6 +13,7 @@ from swift.core.plugins import used
 from swift.model.facts import ModelFacts, read_facts
 from swift.model.find import find_model
 from swift.model.quirks import made_of
+from swift.plan.device import choose
 from swift.plan.rules import broken, of_data
 from swift.plan.speech import decided
 from swift.plan.value import Plan, Sizes
@@ -40,7 +42,7 @@ def resolve(
     here = machine()
     facts = facts or _facts(recipe.model)
     wanted = recipe.parallel.nproc_per_node
-    processes = world or (max(1, here.gpus) if wanted == "auto" else wanted)
+    processes = world or (max(1, here.count) if wanted == "auto" else wanted)
     problems = broken(recipe, facts, here)
     problems += [] if rows else of_data(recipe)
     reference = _reference(recipe, facts, problems)
@@ -98,27 +100,22 @@ def _decided(recipe: Recipe, facts: ModelFacts, here: Machine, world: int, strat
     if rate == "auto":
         rate = _learning_rate(recipe, facts)
         notes.append(f"learning rate {rate:g}, since the recipe names none")
-    device = "cuda" if here.gpus else "cpu"
-    dtype: str = recipe.model.dtype
-    if dtype == "auto" and facts.given:
-        dtype = facts.dtype
-    elif dtype == "auto":
-        dtype = "bfloat16" if here.bfloat16 else "float16" if here.gpus else "float32"
-        notes.append(f"computes in {dtype}: the best {device} here does well")
+    choice = choose(recipe, facts, here, strategy)
+    notes += choice.notes
     again = recipe.train.gradient_checkpointing
-    sizes = _sizes(recipe, 1 if strategy == "tp" else world, device)
+    sizes = _sizes(recipe, 1 if strategy == "tp" else world, choice.device)
     return Plan(
         recipe=recipe,
         model=facts,
-        device=device,
-        dtype=dtype,
-        attention="sdpa" if recipe.model.attention == "auto" else recipe.model.attention,
+        device=choice.device,
+        dtype=choice.dtype,
+        attention=choice.attention,
         strategy=strategy,
         world=world,
         sizes=sizes,
         learning_rate=rate,
         # Without an estimate: activations are what fills a GPU; a CPU has memory, not time.
-        gradient_checkpointing=device == "cuda" if again == "auto" else again,
+        gradient_checkpointing=choice.device != CPU if again == "auto" else again,
         output_dir=recipe.output_dir or "",
         plugins=used(recipe.plugins),
         notes=tuple(notes),
@@ -151,7 +148,7 @@ def _sizes(recipe: Recipe, ranks: int, device: str) -> Sizes:
         micro = train.micro_batch_size
     else:
         batch = 16 if batch is None and again is None else batch
-        most = 8 if device == "cuda" else 4
+        most = 4 if device == CPU else 8
         share = most if batch is None else max(1, batch // ranks)
         micro = -(-share // again) if again and batch else min(most, share)
     if batch is None:

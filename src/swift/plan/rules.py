@@ -7,6 +7,7 @@ from collections.abc import Callable
 from swift.core.errors import Problem, SwiftError
 from swift.core.machine import Machine
 from swift.model.facts import ModelFacts
+from swift.plan.device import HALF, lacks_flash
 from swift.recipe import Recipe
 
 Rule = Callable[[Recipe, ModelFacts, Machine], Problem | None]
@@ -40,15 +41,26 @@ def _tp_divides_heads(recipe: Recipe, facts: ModelFacts, here: Machine) -> Probl
 
 @rule
 def _enough_gpus(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem | None:
-    """One process drives one GPU."""
+    """One process drives one device."""
     wanted = recipe.parallel.nproc_per_node
-    if wanted == "auto" or not here.gpus or wanted <= here.gpus:
+    if wanted == "auto" or not here.count or wanted <= here.count:
         return None
     return Problem(
         where="parallel.nproc_per_node",
-        what=f"it is {wanted}, but this machine has {here.gpus} GPUs",
-        fix=f"at most {here.gpus}",
+        what=f"it is {wanted}, but this process may use {here.describe()}",
+        fix=f"at most {here.count}",
     )
+
+
+@rule
+def _has_flash(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem | None:
+    """flash_attention_2 wants its package, devices that it has kernels for, and half types."""
+    if recipe.model.attention != "flash_attention_2":
+        return None
+    dtype = recipe.model.dtype
+    lack = lacks_flash(here) or ("" if dtype in ("auto", *HALF) else f"it knows no {dtype}")
+    fix = "attention: sdpa, whose kernels come with torch"
+    return Problem(where="model.attention", what=lack, fix=fix) if lack else None
 
 
 @rule

@@ -40,13 +40,13 @@ class Plan(Value):
     """What is true of the reference model, where the method names one."""
 
     device: str
-    """torch's kind of device: cpu, cuda."""
+    """torch's kind of device; `accelerators.csv` lists them."""
 
     dtype: str
     """What matrices are multiplied in."""
 
     attention: str
-    """transformers' implementation of attention: sdpa, eager."""
+    """transformers' implementation of attention: sdpa, flash_attention_2, eager."""
 
     template: str = "auto"
     """How conversations are written: auto (the model's own), a wire, the path of a Jinja file."""

@@ -29,8 +29,9 @@ class Model(Value):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the computation. auto: bfloat16 where the device has it, else float32."""
 
-    attention: Literal["auto", "sdpa", "eager"] = "auto"
-    """Implementation of attention. auto: sdpa where the model has it."""
+    attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
+    """Implementation of attention. auto: flash_attention_2 if its package is installed and knows
+    the devices, else sdpa; eager for a model that has neither."""
 
     template: str = Field(default="auto", min_length=1)
     """Chat template: auto (the model's own), the path of a Jinja file, or a template's name."""

@@ -67,7 +67,7 @@ def _together(recipe: Recipe, given: Given) -> Path:
     from swift.run.train import train
     from swift.run.world import from_rank_zero, joined
 
-    with joined("cuda" if machine().gpus else "cpu") as here:
+    with joined(machine().kind) as here:
 
         def first() -> bytes:
             plan = _planned(recipe, here.world, given)
@@ -110,7 +110,7 @@ def differs(error: SwiftError) -> None:
     """
     from swift.run.world import from_rank_zero, joined
 
-    with joined("cuda" if machine().gpus else "cpu") as here:
+    with joined(machine().kind) as here:
         from_rank_zero(lambda: b"")
         first = error.problems[0]
         raise type(error)(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from swift.core.device import peak_memory
 from swift.core.errors import Problem, TrainingError
 from swift.method import Method
 from swift.parallel import Placement, Stepped, Sums
@@ -167,18 +166,21 @@ def evaluate(job: Job) -> dict[str, float]:
             found = job.method.terms(out, row)
             for part, value in job.method.weight(row).items():
                 weight[part] = weight.get(part, 0.0) + value
-                pair = torch.stack([found.total[part].double(), torch.tensor(value).double()])
+                pair = _pair(found.total[part], value)
                 sums[f"loss/{part}"] = sums.get(f"loss/{part}", 0) + pair
             for name, (total, count) in found.metrics.items():
-                pair = torch.stack(
-                    [torch.as_tensor(total).double(), torch.as_tensor(count).double()]
-                )
-                sums[name] = sums.get(name, 0) + pair
+                sums[name] = sums.get(name, 0) + _pair(total, count)
     names = sorted(sums)
     table = job.placement.reduce(torch.stack([sums[n] for n in names]))
     means = {n: s / (c or 1.0) for n, (s, c) in zip(names, table.tolist(), strict=True)}
     loss = sum(value for name, value in means.items() if name.startswith("loss/"))
     return {"loss": loss, **{n: v for n, v in means.items() if not n.startswith("loss/")}}
+
+
+def _pair(total: Tensor | float, count: Tensor | float) -> Tensor:
+    """Return [total, count] in float64, in the CPU's memory: not every device has float64."""
+    kept = (v.detach().cpu() if isinstance(v, Tensor) else v for v in (total, count))
+    return torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in kept])
 
 
 def _due(done: int, every: int) -> bool:
@@ -216,17 +218,8 @@ def _report(job: Job, done: int, sums: Sums, stepped: Stepped, rate: float, lap:
         samples=samples,
         tokens=tokens,
         **lap.take(),
-        memory_mb=_memory_mb(),
+        memory_mb=round(peak_memory() / 1e6, 1),
         **means,
         **({"skipped": True} if stepped.skipped else {}),
         **({"loss_scale": stepped.scale} if stepped.scale != 1.0 else {}),
     )
-
-
-def _memory_mb() -> float:
-    """Return the most memory that was held: the GPU's where there is one, else resident."""
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1.0 if sys.platform == "darwin" else 1024.0
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

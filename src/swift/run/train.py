@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from swift.core.device import address, ready
 from swift.core.env import Ranks, without_advice_of_bitsandbytes
 from swift.core.errors import Interrupted, Problem, SwiftError
 from swift.core.events import Events
@@ -120,7 +121,8 @@ def place(
 ) -> tuple[Placement, dict[str, Placement]]:
     """Return the trained model in its place, and the frozen ones that the method asks for."""
     recipe = plan.recipe
-    device = f"cuda:{ranks.local_rank}" if plan.device == "cuda" else plan.device
+    ready(plan.device)
+    device = address(plan.device, ranks.local_rank)
     site = Site(device=device, dtype=plan.dtype, rank=ranks.rank, world=ranks.world)
     strategy = strategies.get(plan.strategy)()
     source = _source(plan, plan.model, given)

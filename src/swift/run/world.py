@@ -7,9 +7,9 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
 import torch.distributed as dist
 
+from swift.core.device import join
 from swift.core.env import Ranks, ranks
 from swift.core.errors import SwiftError
 
@@ -18,15 +18,19 @@ from swift.core.errors import SwiftError
 def joined(device: str) -> Iterator[Ranks]:
     """Join the process group that the environment names, if there is one, and leave it at the end.
 
-    gloo on CPU, nccl on CUDA. Without several ranks nothing is started.
+    The backends are the device's own and the CPU's. Without several ranks nothing is started.
+
+    Args:
+        device: Kind of device that the ranks compute on.
+
+    Raises:
+        MachineError: torch cannot compute on it here.
     """
     here = ranks()
     if here.world == 1 or dist.is_initialized():
         yield here
         return
-    if device == "cuda":
-        torch.cuda.set_device(here.local_rank)
-    backend = "nccl" if device == "cuda" else "gloo"
+    backend = join(device, here.local_rank)
     wait = datetime.timedelta(hours=2)
     store, rank, world = next(dist.rendezvous("env://", timeout=wait))
     # torchrun keeps one store over restarts (torch 2.13), in which the addresses of the processes
