@@ -16,7 +16,6 @@ from swift.chat.template import choose
 from swift.chat.tokenize import Tokenizer
 from swift.checkpoint import CARD, Card, State, drop_old, write_state
 from swift.core.device import generators, set_generator
-from swift.core.device import generators, set_generator
 from swift.core.files import sync_tree, usual_modes, write_text
 from swift.hub.shelf import commit_of
 from swift.model.quirks import made_of
