@@ -224,8 +224,8 @@ def test_the_spine_opens_it_as_any_model(v1: Path, qwen2: Path) -> None:
     assert (facts.model_type, facts.layers, facts.hidden, facts.kv_heads) == ("qwen2", 2, 32, 4)
     assert facts.context == 256  # beyond it v1 computes otherwise
     assert facts.folder == str(qwen2)
-    names = [name for name, _ in skeleton(facts, "sdpa").named_parameters()]
-    weights = open_weights(facts, names)
+    shapes = {name: w.shape for name, w in skeleton(facts, "sdpa").named_parameters()}
+    weights = open_weights(facts, shapes)
     fused = load_file(v1 / "model.safetensors")["transformer.h.0.attn.c_attn.bias"]
     assert torch.equal(weights.read("model.layers.0.self_attn.k_proj.bias"), fused[32:64])
 

@@ -48,7 +48,7 @@ def open_model(served: Served, adapter: str, device: torch.device, dtype: torch.
         raise _cannot(facts, "it looks its attention up in a table of its own") from None
     if why := refusal(model.config) or ("" if model._supports_attention_backend else _OWN):
         raise _cannot(facts, why)
-    weights = open_weights(facts, [n for n, _ in model.named_parameters()])
+    weights = open_weights(facts, {n: p.shape for n, p in model.named_parameters()})
     if served.adapter and adapter == "merged":
         weights = merged(weights, served.adapter, facts, model)
     # Tied weights come once; tie_weights puts them in their other places.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,12 +32,19 @@ class Files:
     def __init__(self, files: Sequence[Path], names: Sequence[str]) -> None:
         from swift.model.facts import header
 
-        stored = {name: file for file in files for name in header(file)}
+        found = [(name, file, entry) for file in files for name, entry in header(file).items()]
+        stored = {name: file for name, file, _ in found}
+        self._shapes = {name: tuple(entry["shape"]) for name, _, entry in found}
         self._where = _matched(stored, names)
         self._open: dict[Path, Any] = {}
 
     def __contains__(self, name: object) -> bool:
         return name in self._where
+
+    def stored(self, name: str) -> tuple[Path, str, tuple[int, ...]]:
+        """Return a weight's file, and its name and shape there."""
+        file, stored = self._where[name]
+        return file, stored, self._shapes[stored]
 
     def read(self, name: str, part: Sequence[slice] | None = None) -> Tensor:
         """Return the weight, or only `part` of it."""
@@ -80,43 +87,72 @@ class Loaded:
         return tensor if part is None else tensor[tuple(part)]
 
 
-def open_weights(facts: ModelFacts, names: Sequence[str]) -> Weights:
-    """Return the weights called `names` (the model's own names, tied ones once).
+def open_weights(facts: ModelFacts, shapes: Mapping[str, Sequence[int]]) -> Weights:
+    """Return a model's weights.
 
     Files whose names differ from the model's (transformers renames or fuses some families' weights
     while loading) are opened by transformers itself: then the whole model is in this process.
 
+    Args:
+        facts: The model's.
+        shapes: By the model's own names, tied ones once.
+
     Raises:
-        PlanError: A weight is in no file.
+        PlanError: A weight is in no file, or has another shape there.
     """
     from swift.model.facts import weight_files
 
-    files = Files(weight_files(Path(facts.folder)), names)
-    if all(name in files for name in names):
-        return files
-    return _through_transformers(facts, names)
+    files = Files(weight_files(Path(facts.folder)), list(shapes))
+    if not all(name in files for name in shapes):
+        return _through_transformers(facts, shapes)
+    _check([(*files.stored(name), tuple(shape)) for name, shape in shapes.items()])
+    return files
 
 
-def _through_transformers(facts: ModelFacts, names: Sequence[str]) -> Weights:
+def _through_transformers(facts: ModelFacts, shapes: Mapping[str, Sequence[int]]) -> Weights:
     from transformers import AutoModelForCausalLM
 
     from swift.core.errors import PlanError, Problem
     from swift.model.allowed import may_run
 
+    folder = Path(facts.folder)
     model, info = AutoModelForCausalLM.from_pretrained(
-        Path(facts.folder),
+        folder,
         dtype="auto",
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are told below
         trust_remote_code=may_run(facts),
     )
+    _check([(folder, name, tuple(a), tuple(b)) for name, a, b in info["mismatched_keys"]])
     loaded = Loaded(dict(model.state_dict()))
-    missing = [n for n in names if n not in loaded or n in info["missing_keys"]]
+    missing = [n for n in shapes if n not in loaded or n in info["missing_keys"]]
     if missing:
-        raise PlanError(
-            Problem(
-                where="model",
-                what=f"{facts.folder} lacks {len(missing)} weights, the first is `{missing[0]}`",
-                fix="the folder does not belong to its config.json: fetch it again",
-            )
-        )
+        what = f"{folder} lacks {len(missing)} weights, the first is `{missing[0]}`"
+        raise PlanError(Problem(where="model", what=what, fix=_STRANGER))
     return loaded
+
+
+_STRANGER = "the folder does not belong to its config.json: fetch it again"
+
+
+def _check(pairs: Sequence[tuple[Path, str, tuple[int, ...], tuple[int, ...]]]) -> None:
+    """Compare (file, weight's name, shape there, shape by config.json).
+
+    Raises:
+        PlanError: Some differ; names the first three.
+    """
+    from swift.core.errors import PlanError, Problem
+
+    strange = [pair for pair in pairs if pair[2] != pair[3]]
+    problems = [
+        Problem(
+            where=str(file),
+            what=f"`{name}` is {list(there)} here, but {list(wanted)} by config.json",
+            fix=_STRANGER,
+        )
+        for file, name, there, wanted in strange[:3]
+    ]
+    if len(strange) > 3:
+        problems.append(Problem(what=f"{len(strange) - 3} further weights have other shapes too"))
+    if problems:
+        raise PlanError(problems)

@@ -65,10 +65,10 @@ def merge(
         )
     facts = read_facts(what.id, what.folder, trust=trust)
     model = skeleton(facts, "sdpa")
-    names = [name for name, _ in model.named_parameters()]
-    weights = merged(open_weights(facts, names), what.adapter, facts, model)
+    shapes = {name: weight.shape for name, weight in model.named_parameters()}
+    weights = merged(open_weights(facts, shapes), what.adapter, facts, model)
     with whole_folder(folder) as aside:
-        save_model(_each(weights, names), model, aside, kind)
+        save_model(_each(weights, list(shapes)), model, aside, kind)
         _companions(what, aside)
         copy_code(facts, aside)
         usual_modes(aside)

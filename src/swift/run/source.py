@@ -69,8 +69,8 @@ class ModelSource:
         if "policy" in self._live:
             return copy.deepcopy(self._live["policy"])
         model = skeleton(self._facts, self._attention)
-        names = [name for name, _ in model.named_parameters()]
-        self._weights = self._weights or open_weights(self._facts, names)
+        shapes = {name: weight.shape for name, weight in model.named_parameters()}
+        self._weights = self._weights or open_weights(self._facts, shapes)
         if self._quant is not None:
             self._quant.install(model, self._frozen)
         return model
