@@ -93,7 +93,7 @@ def test_only_what_changed_goes_up_and_the_rest_stays(
     hub_world: World, tmp_path: Path, hub: str
 ) -> None:
     to(hub, parcel(tmp_path / "model", also={"other": b"stays"}))
-    made = parcel(tmp_path / "model", **{"config.json": b"{}"})
+    made = parcel(tmp_path / "model", also={"config.json": b"{}"})
     assert to(hub, made).sent == ("config.json",)
     assert hub_world.repos["models/me/new"] == {**contents(made), "other": b"stays"}
 

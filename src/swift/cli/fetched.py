@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from swift.core.files import size_words
+
 if TYPE_CHECKING:
     from swift.hub.progress import Progress
 
@@ -31,15 +33,16 @@ class Downloads:
             self._bar.update(progress.done - self._bar.n)
         elif time.monotonic() - self._last >= _PLAIN_EVERY and not progress.ended:
             self._last = time.monotonic()
-            self._say(f"  {size(progress.done)} of {size(progress.total)}")
+            self._say(f"  {size_words(progress.done)} of {size_words(progress.total)}")
         if progress.ended:
             self._end(progress)
 
     def _begin(self, progress: Progress) -> None:
         self._begun, self._last = True, time.monotonic()
         files = f"{progress.files} file{'s' if progress.files > 1 else ''}"
-        what = f"{progress.id} from {progress.source}: {files}, {size(progress.total)}"
-        self._say(f"fetching {what}, into {progress.into}")
+        way = "to" if progress.up else "from"
+        what = f"{progress.id} {way} {progress.source}: {files}, {size_words(progress.total)}"
+        self._say(f"sending {what}" if progress.up else f"fetching {what}, into {progress.into}")
         if sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -51,19 +54,10 @@ class Downloads:
             self._bar.close()
             self._bar = None
         if progress.done < progress.total:
-            self._say(f"  stopped at {size(progress.done)}; the next try goes on from there")
+            rest = "sends what is missing" if progress.up else "goes on from there"
+            self._say(f"  stopped at {size_words(progress.done)}; the next try {rest}")
 
     def _say(self, text: str) -> None:
         if self._bar is not None:
             self._bar.clear()
         print(text, file=sys.stderr, flush=True)
-
-
-def size(count: int) -> str:
-    """Return a number of bytes as people read it: 512 B, 4.2 MB, 15.3 GB (powers of ten)."""
-    value, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "eval": ("Use", "swift.cli.eval:main", "Say how often a model or a run is right"),
     "merge": ("Use", "swift.cli.merge:main", "Make one model of an adapter and its base"),
     "serve": ("Use", "swift.cli.serve:main", "Serve a model or a run with OpenAI's API"),
+    "push": ("Use", "swift.cli.push:main", "Put a run, a model or a data set on a hub"),
     "download": ("Look", "swift.cli.download:main", "Fetch models and data sets, and check them"),
     "list": ("Look", "swift.cli.list:main", "List the models and data sets that have a name"),
     "show": ("Look", "swift.cli.show:main", "Say what is known of one model, by name or folder"),

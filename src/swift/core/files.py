@@ -123,6 +123,16 @@ def free_bytes(path: Path) -> int:
     return 0
 
 
+def size_words(count: int) -> str:
+    """Return a number of bytes as people read it: 512 B, 4.2 MB, 15.3 GB (powers of ten)."""
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
 def cannot_write(path: Path, error: OSError) -> MachineError:
     """Return the error of a write to `path` that failed with `error`."""
     fixes = {

@@ -71,8 +71,10 @@ def push(
         raise unreached(parcel.ref, error) from error
 
 
-def destination(hub: str, token: str = "") -> HuggingFace | ModelScope | Path:
+def destination(hub: str, token: str = "", *, dry: bool = False) -> HuggingFace | ModelScope | Path:
     """Return where a push goes: a hub with its token, or the folder that SWIFT_HUB names.
+
+    `dry`: nothing will be sent, so the network need not be allowed.
 
     Raises:
         UserError: There is no hub of that name, or nothing may be asked of the network.
@@ -81,7 +83,7 @@ def destination(hub: str, token: str = "") -> HuggingFace | ModelScope | Path:
     folder = hub_root()
     if folder is not None and hub == "auto":
         return folder
-    if hubs.offline:
+    if hubs.offline and not dry:
         what = "HF_HUB_OFFLINE is set, so nothing can be pushed"
         fix = "unset HF_HUB_OFFLINE, or SWIFT_HUB=file:///folder for a folder as a hub"
         raise UserError(Problem(where="hub", what=what, fix=fix))

@@ -166,6 +166,17 @@ def commit_of(folder: Path) -> str:
     return _read(folder.parent.parent / "refs" / folder.name)
 
 
+def name_of(folder: Path) -> str:
+    """Return the id of the repository whose folder in a hub's cache this is; "" for any other."""
+    if folder.parent.name != "snapshots":
+        return ""
+    home = folder.parent.parent
+    kind, _, rest = home.name.partition("--")
+    flat = rest if kind in ("models", "datasets") else home.name
+    known = kind in ("models", "datasets") or home.parent.name in ("models", "datasets")
+    return flat.replace("--", "/", 1) if known else ""
+
+
 def _home(ref: Ref, hub: str, hubs: Hubs) -> Path:
     if hub == "huggingface":
         return hubs.huggingface_cache / f"{ref.kind}--{ref.flat}"

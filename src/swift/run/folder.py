@@ -8,7 +8,7 @@ from pathlib import Path
 from swift.checkpoint import newest, read_card
 from swift.core.errors import MachineError, PlanError, Problem
 from swift.core.events import read_events
-from swift.core.files import locked, probe, write_text
+from swift.core.files import locked, probe, size_words, write_text
 from swift.plan import Plan, read_plan, write_plan
 
 RUNS = Path("runs")
@@ -146,17 +146,8 @@ def check_space(folder: Path, checkpoint_bytes: int, keep: int) -> None:
         raise MachineError(
             Problem(
                 where=str(folder),
-                what=f"{keep} checkpoints and one being written take {_size(needed)}, but "
-                f"{_size(free)} are free",
+                what=f"{keep} checkpoints and one being written take {size_words(needed)}, but "
+                f"{size_words(free)} are free",
                 fix="free some space, lower train.keep, or give an output_dir on another disk",
             )
         )
-
-
-def _size(count: int) -> str:
-    value, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.3g} {unit}"

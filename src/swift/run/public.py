@@ -1,0 +1,123 @@
+"""What of a user's files may be seen by others: no path of their machine, no secret."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from swift.checkpoint import Card
+from swift.core.env import cache_home, hub_root
+from swift.core.env import hubs as hubs_of_environment
+from swift.hub.shelf import name_of
+from swift.model.hubs import refs_of
+from swift.run.card import Base
+
+_PRIVATE = ("serve", "engine", "output_dir", "parallel")
+"""Parts of a recipe that say how a machine is used, not what was trained; one holds a key."""
+
+_PATH = re.compile(r"(?:~|file:/)?/[^\s/<>{}|]+(?:/[^\s/<>{}|]+)+/?|[A-Za-z]:\\[^<>|]+\\[^<>|]+")
+_LICENSE = re.compile(r"^license: *['\"]?([\w.-]+)['\"]? *$", re.MULTILINE)
+
+
+def without_paths(tree: Any, told: set[str]) -> Any:
+    """Return a tree of JSON in which every path of this machine has become its last name.
+
+    Args:
+        tree: What a file holds.
+        told: Gets the paths that were replaced.
+    """
+    if isinstance(tree, dict):
+        return {key: without_paths(value, told) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [without_paths(value, told) for value in tree]
+    if not isinstance(tree, str) or not _is_path(tree):
+        return tree
+    told.add(tree)
+    return PureWindowsPath(tree).name if "\\" in tree else Path(tree.rstrip("/")).name
+
+
+def _is_path(text: str) -> bool:
+    if len(text) > 4096 or "\n" in text:
+        return False
+    if _PATH.fullmatch(text):
+        return True
+    try:
+        return "/" in text and text not in ("/", "./", "../") and Path(text).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def public_card(card: Card, base: Base, told: set[str]) -> Card:
+    """Return what swift.json may tell others: the base by its public name, a recipe of training."""
+    said = card.model_dump(mode="json")
+    said["recipe"] = {k: v for k, v in said["recipe"].items() if k not in _PRIVATE}
+    clean = without_paths(said, told)
+    return Card.model_validate({**clean, "model": base.id, "base": base.id})
+
+
+def base_of(names: Iterable[str], folder: str, hub: str, revision: str) -> Base | None:
+    """Return how others know a base model.
+
+    Args:
+        names: What it is called, the best first: a name, an id, a folder.
+        folder: Where it is on this machine.
+        hub: Where it is to be found: huggingface, modelscope, or folder.
+        revision: Its commit, if known.
+    """
+    place = Path(folder).expanduser() if folder else None
+    known = [name_of(place)] if place is not None else []
+    for name in [*known, *names]:
+        if name and not Path(name).expanduser().is_dir() and not Path(name).is_absolute():
+            refs, part = refs_of(name)
+            ref = refs.get(hub) or next(iter(refs.values()), None)
+            if ref is not None and not part:
+                native = place is None or not place.is_relative_to(cache_home())
+                license = _license(place)
+                return Base(
+                    id=ref.id, public=True, native=native, revision=revision, license=license
+                )
+    if place is None and not [*names]:
+        return None
+    if (inside := _in_folder_hub(place)) and hub == "folder":
+        return Base(id=inside, public=True, license=_license(place))
+    bare = next((n for n in names if n and "/" not in n), "") or (place.name if place else "")
+    return Base(id=bare, public=False, license=_license(place)) if bare else None
+
+
+def _in_folder_hub(place: Path | None) -> str:
+    root = hub_root()
+    if root is None or place is None:
+        return ""
+    half = (root / "models").resolve()
+    real = place.resolve()
+    return str(real.relative_to(half)) if real.is_relative_to(half) else ""
+
+
+def _license(place: Path | None) -> str:
+    """Return the licence that the card of a model in `place` names; "" where it names none."""
+    try:
+        text = (place / "README.md").read_text(encoding="utf-8") if place else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+    front = re.match(r"---\n(.*?\n)---", text, re.DOTALL)
+    found = _LICENSE.search(front[1]) if front else None
+    return found[1] if found else ""
+
+
+def may_go(path: Path, folder: Path) -> bool:
+    """Return whether a file is what it seems: no link that leads out of `folder` and the caches."""
+    real = path.resolve()
+    roots = [folder, hubs_of_environment().huggingface_cache]
+    return real.is_file() and any(real.is_relative_to(root.resolve()) for root in roots)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the map that a file holds; {} where it is absent or broken."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
