@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swift.cli import sampling
-from swift.cli.flags import split
+from swift.cli.flags import SWITCH, split
 from swift.core.errors import Problem, UserError
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ def read(verb: str, words: Sequence[str], own: Sequence[str], alone: Sequence[st
                 Problem(where=f"--{name}", what="it has no value", fix=f"--{name} VALUE")
             )
     model = _model(line.files, named, problems)
-    engine = [f for f in line.flags if f[0].partition(".")[0] in ("engine", "model")]
+    heads = ("engine", "model", SWITCH)
+    engine = [f for f in line.flags if f[0].replace("-", "_").partition(".")[0] in heads]
     rest = [f for f in line.flags if f not in engine]
     known = [*own, "model", "adapter"]
     drawn = sampling.read(rest, verb, known, problems)
