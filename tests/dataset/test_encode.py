@@ -13,7 +13,8 @@ from swift.chat.message import Message, Sample
 from swift.chat.template import Template, load
 from swift.chat.tokenize import Tokenizer
 from swift.core.errors import DataError
-from swift.dataset.encode import Encoded, Report, encode
+from swift.dataset.encode import Encoded, encode
+from swift.dataset.report import Report
 from tests.kit import tiny_chat_model
 
 Models = tuple[Template, Tokenizer]

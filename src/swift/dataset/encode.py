@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from swift.chat.message import Message, Sample
 from swift.core.errors import DataError, Problem
+from swift.dataset.report import Report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,43 +25,6 @@ if TYPE_CHECKING:
 
 CHUNK = 1000
 """Samples tokenised in one call."""
-
-_SHOWN = 5
-"""Origins kept of each kind of trouble."""
-
-
-@dataclass
-class Report:
-    """What happened to the rows: counts by name, with the first origins of each."""
-
-    rows: int = 0
-    samples: int = 0
-    tokens: int = 0
-    supervised: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-    """Name of a trouble ("broken-line", "truncated", ...) -> rows it happened to."""
-
-    origins: dict[str, list[str]] = field(default_factory=dict)
-
-    def note(self, name: str, origin: str) -> None:
-        """Count one row."""
-        self.counts[name] = self.counts.get(name, 0) + 1
-        shown = self.origins.setdefault(name, [])
-        if len(shown) < _SHOWN:
-            shown.append(origin)
-
-    def describe(self) -> str:
-        """Return one line for people."""
-        share = self.supervised / self.tokens if self.tokens else 0.0
-        text = f"{self.samples:,} samples of {self.rows:,} rows, {self.tokens:,} tokens"
-        text += f", {share:.0%} supervised"
-        for name, count in sorted(self.counts.items()):
-            text += f"; {name}: {count} ({', '.join(self.origins[name])}{', …' * (count > _SHOWN)})"
-        return text
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report for an event."""
-        return dict(vars(self))
 
 
 @dataclass(frozen=True)

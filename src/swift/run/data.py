@@ -17,8 +17,9 @@ from swift.chat.verify import Trial
 from swift.checkpoint import read_card
 from swift.core.errors import DataError, PlanError, Problem
 from swift.dataset.batches import Schedule
-from swift.dataset.encode import Encoded, Report, encode
+from swift.dataset.encode import Encoded, encode
 from swift.dataset.formats import to_samples
+from swift.dataset.report import Report
 from swift.dataset.sources import Raw, find, rows
 from swift.plan.speech import trial
 from swift.recipe import Dataset
