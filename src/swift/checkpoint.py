@@ -131,8 +131,9 @@ def served(
     """Return what an engine needs to open `id`: a model, a run, a checkpoint or a PEFT adapter.
 
     Args:
-        id: Name or folder of a model; a run folder stands for its newest complete checkpoint.
-        adapter: Folder (or run) of an adapter to put on top of that model.
+        id: Name or folder of a model or an adapter; a run folder stands for its newest complete
+            checkpoint.
+        adapter: Folder, run or hub's name of an adapter to put on top of that model.
         hub: Where a model that is not here is fetched from.
         revision: Branch, tag or commit of it there.
         template: How its conversations are written: auto, a wire, or the path of a Jinja file.
@@ -146,8 +147,7 @@ def served(
         if named is not None:
             with_plugins(named)
     found = partial(find_model, cache=cache_home(), hub=hub, revision=revision)
-    over = Path(id if adapter is None else adapter).expanduser()
-    over = newest(over) or over
+    over = _place_of(id if adapter is None else adapter, hub, revision if adapter is None else "")
     if (over / "adapter_config.json").is_file():
         base = _base_of(over) if adapter is None else found(id)
         speech = over if (over / "tokenizer.json").is_file() else base
@@ -157,10 +157,25 @@ def served(
     if adapter is not None:
         what = f"{adapter} is no adapter: it has no adapter_config.json"
         raise PlanError(
-            Problem(where="adapter", what=what, fix="give the folder of a PEFT adapter")
+            Problem(
+                where="adapter", what=what, fix="give a PEFT adapter's folder, or its hub's name"
+            )
         )
     folder = found(id)
     return _served(id, folder, folder, None, template_of(id, folder, template), trust)
+
+
+def _place_of(id: str, hub: str, revision: str) -> Path:
+    """Return the folder that `id` is: a checkpoint, or an adapter that a hub has."""
+    place = Path(id).expanduser()
+    if place.exists() or "/" not in id:
+        return newest(place) or place
+    from swift.model.hubs import adapter_on_hubs  # names TLS and HTTP, which take a while
+
+    found = adapter_on_hubs(id, hub=hub, revision=revision)
+    if found is not None and (found / CARD).is_file():
+        load_again(read_card(found).plugins, id)
+    return found or place
 
 
 def with_plugins(id: str) -> None:

@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from swift.core.env import hub_root
 from swift.core.env import hubs as hubs_of_environment
 from swift.core.errors import PlanError, Problem, UserError
 from swift.hub.fetch import cached, fetch
+from swift.hub.local import look_up, the_one
 from swift.hub.ref import Ref
 from swift.model.names import find, near
 
@@ -47,6 +49,41 @@ def on_hubs(id: str, *, hub: str, revision: str, local: bool) -> Path | None:
             Problem(where="model", what=what, fix="give a model with transformers' files")
         )
     return folder.resolve()
+
+
+def adapter_on_hubs(id: str, *, hub: str, revision: str) -> Path | None:
+    """Return the folder of the PEFT adapter that a hub has as `id`, fetched if it is not here.
+
+    None where `id` is a path, a model's name, or nobody's: whoever looks for a model says why.
+
+    Args:
+        id: What the user said.
+        hub: auto, huggingface or modelscope.
+        revision: Branch, tag or commit of it; "" for the main branch.
+
+    Raises:
+        MachineError: No hub can be reached, or the disk is too small.
+    """
+    if Path(id).exists() or find(id) is not None:
+        return None
+    if (root := hub_root()) is not None:
+        return the_one("models", id, list(filter(_is_adapter, look_up(root, "models", id))))
+    refs, _ = refs_of(id, revision)
+    for folder in cached(refs, hub) if refs else []:
+        if _is_adapter(folder) or not lacking(folder):
+            return folder.resolve() if _is_adapter(folder) else None
+    if not refs or hubs_of_environment().offline:
+        return None
+    try:
+        folder = fetch(refs, hub=hub)
+    except UserError:
+        return None
+    return folder.resolve() if _is_adapter(folder) else None
+
+
+def _is_adapter(folder: Path) -> bool:
+    weights = any(folder.glob("adapter_model.*"))
+    return weights and (folder / "adapter_config.json").is_file()
 
 
 def lacking(folder: Path) -> list[str]:
