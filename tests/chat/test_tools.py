@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from swift.chat.channels import Channels, Thought
 from swift.chat.message import Message
 from swift.chat.template import Template
-from swift.chat.tools import Call, Reader, Style, read_calls, style_of, styles
+from swift.chat.tools import Call, Reader, Style, read_calls, reader_of, style_of, styles
 
 STYLES = {style.name: style for style in styles}
 
@@ -22,6 +23,7 @@ TOOLS = [
         "type": "function",
         "function": {
             "name": "find",
+            "description": "Find things.",
             "parameters": {
                 "type": "object",
                 "properties": {"what": {"type": "string"}, "most": {"type": "integer"}},
@@ -71,6 +73,15 @@ SPELT = {
         "<|tool_call_start|>[find(what='a }\" b', most=3)]<|tool_call_end|>",
         CALL,
     ),
+    "gemma4": (
+        '<|tool_call>call:find{most:3,what:<|"|>a }" b<|"|>}<tool_call|>',
+        Call("find", '{"most": 3, "what": "a }\\" b"}'),
+    ),
+    "harmony": (
+        "<|channel|>commentary to=functions.find <|constrain|>json<|message|>"
+        '{"what": "a }\\" b", "most": 3}<|call|>',
+        CALL,
+    ),
     "llama3": ('{"name": "find", "parameters": {"what": "a }\\" b", "most": 3}}', CALL),
 }
 """A call in every style, as its models write it."""
@@ -86,6 +97,9 @@ PUBLIC = {
     "llama3_1": "llama3",
     "llama3_2": "llama3",
     "lfm2_2_5": "lfm2",
+    "gemma4": "gemma4",
+    "gemma4_v5": "gemma4",
+    "gptoss": "harmony",
 }
 """Public templates and the style that their own text tells."""
 
@@ -97,7 +111,7 @@ def cut(text: str, places: Sequence[int]) -> list[str]:
 
 
 def pushed(style: Style, parts: Sequence[str]) -> tuple[str, list[Call]]:
-    reader = Reader(style, TOOLS)
+    reader = reader_of(style, TOOLS)
     pieces = [piece for part in parts for piece in reader.push(part)] + reader.end()
     said = "".join(p for p in pieces if isinstance(p, str))
     return said, [p for p in pieces if isinstance(p, Call)]
@@ -113,13 +127,13 @@ def test_a_call_is_read_back(name: str) -> None:
     assert read_calls(spelt, STYLES[name], TOOLS) == ("", [call])
 
 
-@pytest.mark.parametrize("name", [n for n in SPELT if n != "llama3"])
+@pytest.mark.parametrize("name", [n for n in SPELT if n not in ("llama3", "harmony")])
 def test_words_before_a_call_are_text(name: str) -> None:
     spelt, call = SPELT[name]
     assert read_calls(f"Let me see.\n\n{spelt}\n", STYLES[name], TOOLS) == ("Let me see.", [call])
 
 
-@pytest.mark.parametrize("name", [n for n in SPELT if STYLES[n].close])
+@pytest.mark.parametrize("name", [n for n in SPELT if STYLES[n].close and n != "harmony"])
 def test_two_calls_with_words_between_come_in_order(name: str) -> None:
     spelt, call = SPELT[name]
     said = read_calls(f"{spelt}\nand\n{spelt}\nbye", STYLES[name], TOOLS)
@@ -140,7 +154,7 @@ def test_however_an_answer_is_cut_it_says_the_same(name: str, data: st.DataObjec
     whole = read_calls(text, STYLES[name], TOOLS)
     assert pushed(STYLES[name], cut(text, places)) == whole
     assert pushed(STYLES[name], list(text)) == whole
-    if not whole[1]:
+    if not whole[1] and not STYLES[name].channels:
         assert whole[0] == text
 
 
@@ -216,17 +230,134 @@ def test_what_a_public_template_writes_of_a_call_is_read_back(name: str) -> None
     arguments: Any = {"what": "Zoë", "most": 3}
     if style.name == "deepseek_v3":  # its template joins texts
         arguments = json.dumps(arguments, ensure_ascii=False)
-    call = {"type": "function", "function": {"name": "find", "arguments": arguments}}
+    asked = {"type": "function", "function": {"name": "find", "arguments": arguments}}
     chat = [
         Message(role="user", content="x"),
-        Message(role="assistant", content="", more={"tool_calls": [call]}),
+        Message(role="assistant", content="", more={"tool_calls": [asked]}),
     ]
     spanned = template.spans(chat, TOOLS)
     said = "".join(spanned.text[b:e] for b, e in spanned.spans)
-    for end in ("<|im_end|>", "<|eot_id|>", "<｜end▁of▁sentence｜>"):
+    for end in ("<|im_end|>", "<|eot_id|>", "<｜end▁of▁sentence｜>", "<|tool_response>"):
         said = said.partition(end)[0]
-    assert read_calls(said, style, TOOLS)[1] == [Call("find", '{"what": "Zoë", "most": 3}')]
+    (call,) = read_calls(said, style, TOOLS)[1]
+    assert (call.name, json.loads(call.arguments)) == ("find", {"what": "Zoë", "most": 3})
 
 
 def test_a_template_without_tools_has_no_style() -> None:
     assert style_of("{% for m in messages %}{{ m.content }}{% endfor %}") is None
+
+
+HARMONY = (
+    "<|channel|>analysis<|message|>The user wants trees.<|end|>"
+    "<|start|>assistant<|channel|>commentary<|message|>I look.<|end|>"
+    '<|start|>assistant to=functions.find<|channel|>commentary json<|message|>{"most": 3}<|call|>'
+)
+
+
+def test_of_messages_thoughts_calls_and_words_are_told_apart() -> None:
+    reader = Channels(STYLES["harmony"])
+    pieces = [*reader.push(HARMONY), *reader.end()]
+    call = Call("find", '{"most": 3}')
+    assert pieces == [Thought("The user wants trees."), "I look.", call]
+
+
+@pytest.mark.parametrize("head", ["", "<|start|>assistant", " to=functions.find"])
+def test_a_message_may_begin_where_the_prompt_ends(head: str) -> None:
+    text = f"{head}<|channel|>commentary json<|message|>" + '{"most": 3}'
+    said = read_calls(text, STYLES["harmony"])
+    assert said == (("", [Call("find", '{"most": 3}')]) if "to=" in head else ('{"most": 3}', []))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    parts=st.lists(
+        st.sampled_from(
+            [
+                *("<|channel|>", "<|start|>", "assistant", "final", "analysis", "commentary", " "),
+                *(
+                    "<|message|>",
+                    "<|end|>",
+                    "<|call|>",
+                    " to=functions.find",
+                    "{}",
+                    "<",
+                    "|",
+                    "é🙂",
+                ),
+                HARMONY,
+            ]
+        ),
+        max_size=12,
+    ),
+    places=st.lists(st.integers(0, 10_000), max_size=12),
+)
+def test_messages_say_the_same_however_they_are_cut(parts: list[str], places: list[int]) -> None:
+    text = "".join(parts)
+    whole = heard([text])
+    assert heard(cut(text, places)) == whole
+    assert heard(list(text)) == whole
+
+
+def heard(parts: Sequence[str]) -> tuple[str, str, list[Call]]:
+    reader = Channels(STYLES["harmony"])
+    pieces = [piece for part in parts for piece in reader.push(part)] + reader.end()
+    return (
+        "".join(p for p in pieces if isinstance(p, str)),
+        "".join(p.text for p in pieces if isinstance(p, Thought)),
+        [p for p in pieces if isinstance(p, Call)],
+    )
+
+
+def test_words_of_a_message_are_told_as_they_come() -> None:
+    reader = Channels(STYLES["harmony"])
+    assert reader.push("<|channel|>final<|message|>Good m") == ["Good m"]
+    assert reader.push("orning<|re") == ["orning<|re"]
+    assert reader.push("x<|e") == ["x"]  # the message may end here
+    assert reader.end() == ["<|e"]
+
+
+@pytest.mark.parametrize("arguments", ["", "{", "[1]", "no"])
+def test_a_message_to_a_tool_that_is_no_json_is_text(arguments: str) -> None:
+    text = f" to=functions.find<|channel|>commentary json<|message|>{arguments}"
+    assert read_calls(text, STYLES["harmony"]) == (text, [])
+
+
+@pytest.mark.parametrize(
+    ("bare", "arguments"),
+    [
+        ("", {}),
+        ('a:<|"|>x}, b:1<|"|>', {"a": "x}, b:1"}),
+        (
+            'a:[1,<|"|>q"<|"|>,null],b:{<|"|>c d<|"|>:true}',
+            {"a": [1, 'q"', None], "b": {"c d": True}},
+        ),
+        ('a:<|"|><tool_call|><|"|>', {"a": "<tool_call|>"}),
+        ("a:-1.5e3", {"a": -1500.0}),
+    ],
+)
+def test_gemmas_bare_arguments_are_read(bare: str, arguments: dict[str, Any]) -> None:
+    said, (call,) = read_calls(f"<|tool_call>call:f{{{bare}}}<tool_call|>", STYLES["gemma4"])
+    assert (said, call.name, json.loads(call.arguments)) == ("", "f", arguments)
+
+
+@pytest.mark.parametrize("bare", ["a", "a:", "a:b", 'a:<|"|>x', "a:1}{b:2"])
+def test_what_gemma_spells_wrongly_is_text(bare: str) -> None:
+    text = f"<|tool_call>call:f{{{bare}}}<tool_call|>"
+    assert read_calls(text, STYLES["gemma4"]) == (text, [])
+
+
+@pytest.mark.parametrize("name", SPELT)
+def test_a_call_goes_on_from_its_forced_beginning(name: str) -> None:
+    spelt, call = SPELT[name]
+    style = STYLES[name]
+    begun = style.begun("find")
+    assert begun.startswith(style.begun(""))
+    assert style.begun("").endswith(begun.partition("find")[0])
+    rest = {"harmony": json.dumps(json.loads(call.arguments))}.get(name)
+    if rest is None:
+        squeezed, head = ("".join(t.split()) for t in (spelt, begun))
+        shared = head.replace('"tool_call_id":"0",', "")  # either order of keys is one call
+        assert squeezed.replace('"tool_call_id":"0",', "").startswith(shared)
+        at = next(i for i in range(len(spelt) + 1) if "".join(spelt[:i].split()) == head)
+        rest = spelt[at:]
+    assert read_calls(begun + rest, style, TOOLS) == ("", [call])

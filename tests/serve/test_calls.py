@@ -92,3 +92,80 @@ def test_words_without_calls_end_with_stop(live: Live) -> None:
     said = [c["choices"][0] for c in events(live.port, CHAT, ASK)]
     assert "".join(c["delta"].get("content") or "" for c in said) == "a <tool> b "
     assert said[-1]["finish_reason"] == "stop"
+
+
+FORCED = {"type": "function", "function": {"name": "find"}}
+BEGUN = '<tool_call>\n{"name": "find", "arguments": '
+TWO = [*TOOLS, {"type": "function", "function": {"name": "read"}}]
+
+
+def prompt(live: Live) -> str:
+    """Return what the engine was asked last."""
+    engine = live.app.engine
+    assert isinstance(engine, Fake)
+    return engine.speaker.tokenizer.decode(engine.asked[-1].ids)
+
+
+@pytest.mark.parametrize("choice", ["required", FORCED])
+def test_a_demanded_call_is_begun_by_the_prompt(live: Live, choice: Any) -> None:
+    says(live, ['{"what": 1}}\n</tool_call>'])
+    (said,) = live.ask(CHAT, {**ASK, "tool_choice": choice})[1]["choices"]
+    assert prompt(live).endswith(f"<|im_start|>assistant\n{BEGUN}")
+    (call,) = said["message"]["tool_calls"]
+    assert call["function"] == {"name": "find", "arguments": '{"what": 1}'}
+    assert (said["message"]["content"], said["message"]["refusal"]) == (None, None)
+    assert said["finish_reason"] == "tool_calls"
+
+
+def test_of_several_tools_the_model_names_one(live: Live) -> None:
+    says(live, ['read", "arguments": {}}</tool_call> and so on'])
+    (said,) = live.ask(CHAT, {**ASK, "tools": TWO, "tool_choice": "required"})[1]["choices"]
+    assert prompt(live).endswith('<tool_call>\n{"name": "')
+    assert [c["function"]["name"] for c in said["message"]["tool_calls"]] == ["read"]
+    assert said["message"]["content"] is None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("rest", ["no JSON", 'other", "arguments": {}}</tool_call>', ""])
+def test_a_demanded_call_that_does_not_come_is_a_refusal(
+    live: Live, rest: str, stream: bool
+) -> None:
+    says(live, [rest])
+    ask = {**ASK, "tools": TWO, "tool_choice": "required"}
+    if stream:
+        chunks = [c["choices"][0] for c in events(live.port, CHAT, ask)]
+        said = "".join(c["delta"].get("refusal") or "" for c in chunks)
+        assert not any(c["delta"].get("content") or c["delta"].get("tool_calls") for c in chunks)
+        assert chunks[-1]["finish_reason"] == "stop"
+    else:
+        (choice,) = live.ask(CHAT, ask)[1]["choices"]
+        said = choice["message"]["refusal"]
+        assert (choice["message"]["content"], choice["finish_reason"]) == (None, "stop")
+    assert said == "the model was to call `find` or `read`, and spelt no such call"
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"tool_choice": "required", "tools": None}, "goes with `tools`"),
+        ({"tool_choice": {"type": "function", "function": {"name": "x"}}}, "names `x`"),
+        ({"tool_choice": {"type": "function"}}, "or a function by its name"),
+        ({"tool_choice": {"type": "allowed_tools"}}, "or a function by its name"),
+        ({"tool_choice": "perhaps"}, "or a function by its name"),
+        ({"tool_choice": 7}, "tool_choice"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused(live: Live, more: dict[str, Any], says: str) -> None:
+    status, body = live.ask(CHAT, {**ASK, **more})
+    assert (status, body["error"]["type"]) == (400, "invalid_request_error")
+    assert body["error"]["param"].startswith("tool_choice")
+    assert says in body["error"]["message"]
+
+
+@pytest.mark.parametrize(("parallel", "count"), [(False, 1), (True, 2), (None, 2)])
+def test_without_parallel_calls_the_first_one_counts(
+    live: Live, parallel: bool | None, count: int
+) -> None:
+    says(live, [f"{SPELT}\n{SPELT}"])
+    (choice,) = live.ask(CHAT, {**ASK, "parallel_tool_calls": parallel})[1]["choices"]
+    assert len(choice["message"]["tool_calls"]) == count

@@ -142,7 +142,7 @@ def test_each_api_has_its_own_bounds(make: Any, fields: dict[str, Any], param: s
     ("make", "fields"),
     [
         (chat, {"response_format": {"type": "json_object"}}),
-        (chat, {"tool_choice": "required"}),
+        (chat, {"function_call": {"name": "find"}}),
         (chat, {"modalities": ["audio"]}),
         (text, {"suffix": "end"}),
         (text, {"best_of": 2}),

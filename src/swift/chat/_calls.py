@@ -59,6 +59,8 @@ def _named(
         return _from_python(said["python"])
     if "arguments" in said:
         return [_call(said["name"], _json(said["arguments"] or "{}"))]
+    if "bare" in said:
+        return [_call(said["name"], _from_bare(f"{{{said['bare']}}}", pair))]
     if pair.sub("", said["pairs"]).strip():
         raise ValueError("something stands between the arguments")
     types = _schemas(tools).get(said["name"].strip(), {})
@@ -76,6 +78,39 @@ def _from_object(said: Any) -> Call:
     if arguments is None:
         raise ValueError("a call without arguments")
     return _call(name, _json(arguments) if isinstance(arguments, str) else arguments)
+
+
+def called(name: str, arguments: str) -> Call | None:
+    """Return a call whose arguments are JSON; None where they are no object."""
+    try:
+        return _call(name, _json(arguments))
+    except (ValueError, RecursionError, MemoryError):
+        return None
+
+
+def outside(body: str, quoted: re.Pattern[str]) -> tuple[list[str], bool]:
+    """Split a body at its quoted texts: what is around them and what they say, by turns.
+
+    Returns:
+        The parts (around, said, around, …, around), and whether a text begins and does not end.
+    """
+    parts, at = list[str](), 0
+    for match in quoted.finditer(body):
+        parts += [body[at : match.start()], match["text"]]
+        at = match.end()
+    mark = quoted.pattern.partition("(")[0].replace("\\", "")
+    return [*parts, body[at:]], mark in body[at:]
+
+
+_KEY = re.compile(r"(?<=[{,])\s*([^\s{}\[\],:\"]+)\s*(?=:)")
+
+
+def _from_bare(body: str, quoted: re.Pattern[str]) -> Any:
+    """Return the value of JSON with bare keys, whose texts stand between other quotes."""
+    parts, _ = outside(body, quoted)
+    for i, part in enumerate(parts):
+        parts[i] = json.dumps(part) if i % 2 else _KEY.sub(lambda m: json.dumps(m[1]), part)
+    return _json("".join(parts))
 
 
 def _from_python(said: str) -> list[Call]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import Any
 from swift.chat.message import Message
 from swift.chat.template import Template, choose
 from swift.chat.tokenize import Tokenizer
-from swift.chat.tools import Style, style_of
+from swift.chat.tools import Style, reader_of, style_of
 from swift.core.errors import DataError
+
+_THINKING, _THOUGHT = "<think>", "</think>"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Speaker:
         self,
         messages: Sequence[Message],
         tools: Sequence[Mapping[str, Any]] = (),
+        begun: str = "",
         **options: Any,
     ) -> list[int]:
         """Return the ids of a conversation up to where the assistant begins to speak.
@@ -56,6 +59,7 @@ class Speaker:
         Args:
             messages: The conversation; its last message is not the assistant's.
             tools: Tools in OpenAI's shape, for templates that name them.
+            begun: What the assistant is made to begin with, after thinking that the template opens.
             options: What the template may read besides, such as enable_thinking.
 
         Raises:
@@ -65,7 +69,9 @@ class Speaker:
             assert self.refusal is not None
             raise self.refusal
         text = self.template.render(messages, tools, generation_prompt=True, **options)
-        return self.tokenizer.encode(text)
+        if begun and text.rstrip().endswith(_THINKING):
+            text = text.rstrip() + f"\n{_THOUGHT}\n\n"
+        return self.tokenizer.encode(text + begun)
 
     def text(self, prompt: str) -> list[int]:
         """Return the ids of plain text, begun as in training."""
@@ -78,6 +84,22 @@ class Speaker:
         backend = self.tokenizer.backend
         text: str = backend.decode(list(ids), skip_special_tokens=self._hidden is None)
         return text
+
+    def aloud(self) -> Callable[[str, bool], str]:
+        """Return what takes an answer's pieces, and says of each what is meant for people.
+
+        Its second argument tells the last piece. Of a model that speaks in messages only those
+        said aloud are; of any other it is all.
+        """
+        if self.calls is None or not self.calls.channels:
+            return lambda text, last: text
+        reader = reader_of(self.calls)
+
+        def read(text: str, last: bool) -> str:
+            pieces = [*reader.push(text), *(reader.end() if last else ())]
+            return "".join(piece for piece in pieces if isinstance(piece, str))
+
+        return read
 
     @cached_property
     def calls(self) -> Style | None:
@@ -99,7 +121,11 @@ class Speaker:
 
         ends = end_token(self.template, self.tokenizer) if self.template else None
         named = [ids[0] for _, ids in self._said_stops if len(ids) == 1]
-        return frozenset([*self.tokenizer.stop_ids, *named, *([] if ends is None else [ends])])
+        of_calls = map(
+            self.tokenizer.backend.token_to_id, self.calls.ends.split() if self.calls else ()
+        )
+        found = {*self.tokenizer.stop_ids, *named, *of_calls, ends}
+        return frozenset(id for id in found if id is not None)
 
     @cached_property
     def stops(self) -> tuple[str, ...]:

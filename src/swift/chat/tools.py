@@ -3,7 +3,9 @@
 How models spell calls are rows of tools.csv; which one a model speaks is seen from its template's
 own text. A cell `item` is a pattern for one call, and its groups say what it holds: `call` (a JSON
 object with name and arguments, or a list of them), `name` with `arguments` (JSON) or with `pairs`
-(each one as the cell `pair` says), or `python` (a list of Python calls).
+(each one as the cell `pair` says) or with `bare` (JSON with bare keys, whose texts stand as `pair`
+says), or `python` (a list of Python calls). Where it has a group `channel`, it is the header of a
+message: then everything that a model says stands in messages, and `channels.py` reads them.
 """
 
 from __future__ import annotations
@@ -14,11 +16,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swift.chat._calls import Call as Call
-from swift.chat._calls import calls_of
+from swift.chat._calls import calls_of, outside
 from swift.core.table import Table
+
+if TYPE_CHECKING:
+    from swift.chat.channels import Channels
 
 _TABLE = Path(__file__).with_suffix(".csv")
 
@@ -44,8 +49,24 @@ class Style:
     pair: str
     """Pattern of one argument within `pairs`."""
 
-    id: str
+    id: str = ""
     """Letters of a call's id, where templates count them."""
+
+    force: str = ""
+    """What a prompt ends with where the answer has to be a call, up to the arguments of {name}."""
+
+    ends: str = ""
+    """Tokens that end an answer with a call, besides those that end any."""
+
+    @property
+    def channels(self) -> bool:
+        """Whether everything that the model says stands in messages, each on its channel."""
+        return "channel" in self.patterns[0].groupindex
+
+    def begun(self, name: str) -> str:
+        """Return the beginning of a call; of whichever tool for the name ""."""
+        before, _, after = self.force.partition("{name}")
+        return before + name + after if name else before
 
     @property
     def opens(self) -> tuple[str, ...]:
@@ -64,14 +85,14 @@ class Style:
 
     def marks(self, tokens: Collection[str]) -> list[str]:
         """Return those of a model's special tokens that spell calls."""
-        text = f"{self.open} {self.close} " + self.item.replace("\\", "")
+        text = f"{self.open} {self.close} " + (self.item + self.pair).replace("\\", "")
         return [token for token in tokens if token in text]
 
 
 def _read() -> Iterator[Style]:
     with _TABLE.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            yield Style(**row)
+            yield Style(**{**row, "force": row["force"].replace("\\n", "\n")})
 
 
 styles: Table[Style] = Table("call style", _read, lambda style: style.name)
@@ -190,15 +211,24 @@ class Reader:
     def _open_quote(self, body: str) -> bool:
         """Whether a close stands inside a text in JSON, and so closes nothing."""
         names = self._style.patterns[0].groupindex
+        if "bare" in names:
+            return outside(body, self._style.patterns[1])[1]
         quotes = re.sub(r"\\.", "", body, flags=re.DOTALL).count('"')
         return ("call" in names or "arguments" in names) and quotes % 2 == 1
+
+
+def reader_of(style: Style, tools: Sequence[Mapping[str, Any]] = ()) -> Reader | Channels:
+    """Return what reads an answer of a style, as it comes."""
+    from swift.chat.channels import Channels
+
+    return Channels(style) if style.channels else Reader(style, tools)
 
 
 def read_calls(
     text: str, style: Style, tools: Sequence[Mapping[str, Any]] = ()
 ) -> tuple[str, list[Call]]:
     """Return a whole answer's text and its calls."""
-    reader = Reader(style, tools)
+    reader = reader_of(style, tools)
     pieces = [*reader.push(text), *reader.end()]
     said = "".join(p for p in pieces if isinstance(p, str))
     return said, [p for p in pieces if isinstance(p, Call)]

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -93,12 +93,20 @@ def answers(
         for index, raw in enumerate(raws, begin):
             waiting.append(_submit(engine, index, read(raw), sampling, made))
             if len(waiting) >= ahead:
-                yield _wait(waiting, made, told)
+                yield _spoken(engine, _wait(waiting, made, told))
         while waiting:
-            yield _wait(waiting, made, told)
+            yield _spoken(engine, _wait(waiting, made, told))
     finally:
         for each in waiting:
             each.cancel()
+
+
+def _spoken(engine: Engine, row: Answered) -> Answered:
+    """Leave of an answer what is meant for people."""
+    if row.answer is None:
+        return row
+    text = engine.speaker.aloud()(row.answer.text, True)
+    return replace(row, answer=replace(row.answer, text=text))
 
 
 def _submit(

@@ -100,11 +100,12 @@ class Talk:
     def _answer(self, text: str, hear: Callable[[str], None]) -> Delta:
         came: SimpleQueue[Delta] = SimpleQueue()
         cancel = self._submit(text, came)
+        aloud = self._engine.speaker.aloud()
         delta = Delta()
         try:
             while delta.finish is None:
                 delta = came.get()
-                hear(delta.text)
+                hear(aloud(delta.text, delta.finish is not None))
         except BaseException as error:  # Ctrl+C, or whoever listens has gone
             cancel()
             if not isinstance(error, KeyboardInterrupt):

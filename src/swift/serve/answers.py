@@ -11,7 +11,7 @@ from typing import Any
 
 from swift import __version__
 from swift.engine import Delta, TokenLogprob
-from swift.serve.calls import Calls
+from swift.serve.calls import Calls, Said
 from swift.serve.tokens import Tokens
 
 FINGERPRINT = f"swift-{__version__}"
@@ -60,14 +60,18 @@ class Shape:
         """
         out = b""
         logprobs = self._logprobs(delta.logprobs, offset)
-        text, calls, finish = self._read(index, delta.text, delta.finish)
-        if text or delta.logprobs:
-            said = {"delta": {"content": text}} if self.chat else {"text": text}
-            out = self._chunk(index, said | ({"logprobs": logprobs} if logprobs else {}))
-        if calls:
-            out += self._chunk(index, {"delta": {"tool_calls": calls}})
-        if finish is not None:
-            out += self._chunk(index, {"delta": {}} if self.chat else {"text": ""}, finish)
+        new = self._read(index, delta.text, delta.finish)
+        if new.thought:
+            out = self._chunk(index, {"delta": {"reasoning_content": new.thought}})
+        if new.text or delta.logprobs:
+            said = {"delta": {"content": new.text}} if self.chat else {"text": new.text}
+            out += self._chunk(index, said | ({"logprobs": logprobs} if logprobs else {}))
+        if new.calls:
+            out += self._chunk(index, {"delta": {"tool_calls": new.calls}})
+        if new.refusal:
+            out += self._chunk(index, {"delta": {"refusal": new.refusal}})
+        if new.finish is not None:
+            out += self._chunk(index, {"delta": {}} if self.chat else {"text": ""}, new.finish)
         return out
 
     def usage(self, usage: Any) -> bytes:
@@ -85,26 +89,19 @@ class Shape:
         }
 
     def _choice(self, index: int, text: str, delta: Delta) -> dict[str, Any]:
-        text, calls, finish = self._read(index, text, delta.finish)
-        said: dict[str, Any] = {"text": text}
+        new = self._read(index, text, delta.finish)
+        said: dict[str, Any] = {"text": new.text}
         if self.chat:
-            message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
-            if calls:  # their places are told in streams only
-                plain = [{k: v for k, v in call.items() if k != "index"} for call in calls]
-                message |= {"content": text or None, "tool_calls": plain}
-            said = {"message": message}
+            said = {"message": _message(new)}
         logprobs = self._logprobs(delta.logprobs, 0)
-        return {"index": index, **said, "logprobs": logprobs, "finish_reason": finish}
+        return {"index": index, **said, "logprobs": logprobs, "finish_reason": new.finish}
 
-    def _read(
-        self, index: int, text: str, finish: str | None
-    ) -> tuple[str, list[dict[str, Any]], str | None]:
-        """Return what a choice says anew: text, calls, and why it ends."""
+    def _read(self, index: int, text: str, finish: str | None) -> Said:
+        """Return what a choice says anew: text, thoughts, calls, and why it ends."""
         if self.calls is None:
-            return text, [], finish
+            return Said(text=text, finish=finish)
         reading = self._reading.get(index) or self._reading.setdefault(index, self.calls())
-        said, calls = reading.read(text, last=finish is not None)
-        return said, calls, reading.finish(finish)
+        return reading.read(text, finish)
 
     def _chunk(self, index: int, said: dict[str, Any], finish: str | None = None) -> bytes:
         choice = {"index": index, **said, "finish_reason": finish}
@@ -145,6 +142,20 @@ class Shape:
             ],
             "text_offset": offsets,
         }
+
+
+def _message(said: Said) -> dict[str, Any]:
+    """Return a whole answer as OpenAI's message."""
+    empty = said.calls or said.refusal
+    message: dict[str, Any] = {"role": "assistant", "content": said.text or (None if empty else "")}
+    message["refusal"] = said.refusal or None
+    if said.thought:
+        message["reasoning_content"] = said.thought
+    if said.calls:  # their places are told in streams only
+        message["tool_calls"] = [
+            {k: v for k, v in call.items() if k != "index"} for call in said.calls
+        ]
+    return message
 
 
 def usage(prompt: int, answers: int) -> dict[str, int]:

@@ -21,6 +21,7 @@ from swift.recipe.sections import Serve
 from swift.serve.answers import Shape, dump, usage
 from swift.serve.asking import Asking
 from swift.serve.calls import Calls
+from swift.serve.choice import Choice, chosen
 from swift.serve.defaults import sampling_defaults
 from swift.serve.door import OPEN, Door
 from swift.serve.refusal import Refusal
@@ -107,14 +108,19 @@ class App:
         raw = await _body(request)
         body = read(ChatBody, raw)
         self._check(body)
+        speaker = self.engine.speaker
         messages, tools, told = body.conversation(), body.offered(), body.template_options()
+        choice = chosen(body.tool_choice, body.parallel_tool_calls, tools, speaker.calls)
+        begun = choice.begun(speaker.calls) if speaker.calls else ""
+        if begun:  # a call is the first thing said: whoever thinks aloud would think on in it
+            told = {"enable_thinking": False, **told}
         try:
-            ids = await _beside(
-                len(raw), lambda: [self.engine.speaker.chat(messages, tools, **told)]
-            )
+            ids = await _beside(len(raw), lambda: [speaker.chat(messages, tools, begun, **told)])
         except DataError as error:
             raise Refusal(400, error.problems[0].what, param="messages") from error
-        return await self._generate(request, body, ids, [""], "messages", self._calls(tools))
+        return await self._generate(
+            request, body, ids, [""], "messages", self._calls(tools, choice)
+        )
 
     async def _models(self, request: Request) -> Response:
         return _json({"object": "list", "data": [self._card()]})
@@ -160,10 +166,16 @@ class App:
         made = sum(len(answer.ids) for answer in answers)
         return Response(shape.whole(answers, heads, usage(size, made)), media_type=_JSON)
 
-    def _calls(self, tools: Sequence[Mapping[str, Any]]) -> Callable[[], Calls] | None:
-        """Return what makes readers of calls, where tools are offered and the model has a way."""
+    def _calls(
+        self, tools: Sequence[Mapping[str, Any]], choice: Choice
+    ) -> Callable[[], Calls] | None:
+        """Return what makes readers of calls, where tools are offered and the model has a way.
+
+        A model that speaks in messages is always read: its thoughts are not meant for people.
+        """
         style = self.engine.speaker.calls
-        return partial(Calls, style, tools) if style and tools else None
+        wanted = style is not None and (tools or style.channels)
+        return partial(Calls, style, tools, choice) if style and wanted else None
 
     def _wanted(self, body: Body, prompts: Sequence[Sequence[int]], n: int) -> list[Wanted]:
         """Return what the engine is asked for; answer i of a prompt has the seed `seed` + i."""

@@ -181,7 +181,6 @@ class ChatBody(Body):
 
     unsupported = {
         "response_format": ({"type": "text"},),
-        "tool_choice": ("auto", "none"),
         "functions": ([],),
         "function_call": ("auto", "none"),
         "modalities": (["text"],),
@@ -191,6 +190,8 @@ class ChatBody(Body):
 
     messages: tuple[Turn, ...] = Field(min_length=1)
     tools: tuple[dict[str, Any], ...] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MAX_LOGPROBS)
@@ -216,8 +217,7 @@ class ChatBody(Body):
 
     def offered(self) -> tuple[dict[str, Any], ...]:
         """Return the tools that the template is told of."""
-        refused = (self.model_extra or {}).get("tool_choice") == "none"
-        return () if refused else self.tools or ()
+        return () if self.tool_choice == "none" else self.tools or ()
 
     def template_options(self) -> dict[str, Any]:
         """Return what else the template is told."""
