@@ -234,3 +234,36 @@ def test_broken_adapters_are_named(trained: Trained, tmp_path: Path) -> None:
     other = tiny_chat_model(tmp_path / "wide", hidden=64)
     with pytest.raises(PlanError, match="the base model's"):
         merge(str(other), tmp_path / "out", adapter=str(trained.checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("IA3", "it says IA3, but its weights are of LORA"),
+        ("ADALORA", "it says ADALORA, but its weights are of LORA"),
+        ("PROMPT_TUNING", "it says PROMPT_TUNING, but its weights are of LORA"),
+        ("LORRA", "write `LORA`"),
+    ],
+)
+@pytest.mark.parametrize("how", ["merged", "applied"])
+def test_an_adapter_whose_weights_are_of_another_kind_is_refused(
+    kind: str, says: str, how: str, trained: Trained, tmp_path: Path
+) -> None:
+    """PEFT would open it as a fresh adapter, which changes nothing."""
+    folder = tmp_path / "adapter"
+    shutil.copytree(trained.checkpoint, folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "peft_type": kind}))
+    with pytest.raises(PlanError, match=says):
+        Torch(dtype="float32", adapter=how).open(served(str(trained.base), str(folder)))
+    with pytest.raises(PlanError, match=says):
+        merge(str(trained.base), tmp_path / "out", adapter=str(folder))
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_are_no_adapter_s_are_refused(trained: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    shutil.copytree(trained.checkpoint, folder)
+    shutil.copyfile(trained.base / "model.safetensors", folder / "adapter_model.safetensors")
+    with pytest.raises(PlanError, match="its weights are no adapter's"):
+        merge(str(trained.base), tmp_path / "out", adapter=str(folder))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from swift.core.errors import PlanError, Problem
+from swift.core.errors import PlanError, Problem, nearest
 from swift.model.facts import header
 from swift.model.weights import Loaded, Weights
 from swift.tuner._quiet import quiet
@@ -64,7 +64,33 @@ def read_adapter(adapter: Path) -> tuple[dict[str, Any], Path]:
         what = "the adapter's weights are not there"
         fix = "save it anew with PEFT, as safetensors"
         raise PlanError(Problem(where=str(file), what=what, fix=fix))
+    _check_kind(config, path, header(file))
     return config, file
+
+
+def _check_kind(config: Mapping[str, Any], path: Path, names: Iterable[str]) -> None:
+    """Compare what an adapter says it is with the names of its weights.
+
+    PEFT would open one of another kind than its weights' as a fresh one, which changes nothing.
+
+    Raises:
+        PlanError: PEFT has no such kind, or the weights are of another.
+    """
+    from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
+
+    prefixes = {kind.value: prefix for kind, prefix in PEFT_TYPE_TO_PREFIX_MAPPING.items()}
+    prefixes |= {"ADALORA": "lora_E"}  # beside A and B, which it shares with LoRA
+    said, all_names = str(config.get("peft_type")), list(names)
+    where = f"{path} peft_type"
+    if said not in prefixes:
+        what, fix = f"PEFT has no kind of adapter called `{said}`", nearest(said, list(prefixes))
+        raise PlanError(Problem(where=where, what=what, fix=fix))
+    held = [k for k, p in prefixes.items() if any(f".{p}" in name for name in all_names)]
+    held = ["ADALORA"] if "ADALORA" in held else held
+    if said in held or (not held and said != "LORA"):
+        return
+    what = f"it says {said}, but its weights are " + (f"of {held[0]}" if held else "no adapter's")
+    raise PlanError(Problem(where=where, what=what, fix="save it anew with PEFT"))
 
 
 class _Added:
