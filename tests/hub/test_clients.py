@@ -96,3 +96,124 @@ def test_modelscope_s_older_layout_is_found(world: World, tmp_path: Path) -> Non
     assert cached(Ref(id="acme/tiny-2.5")) == [old]
     with pytest.raises(UserError):
         fetch(TINY, offline=True)
+
+
+# --- the other way: what goes up ----------------------------------------------------------------
+
+_UPLOAD = {
+    "huggingface": """
+import sys
+from huggingface_hub import HfApi
+api = HfApi(token="secret")
+api.create_repo("me/theirs", private=True)
+api.upload_folder(repo_id="me/theirs", folder_path=sys.argv[1])
+""",
+    "modelscope": """
+import sys
+from modelscope.hub.api import HubApi
+api = HubApi(token="secret")
+api.create_repo("me/theirs", repo_type="model", visibility="private")
+api.upload_folder(repo_id="me/theirs", folder_path=sys.argv[1], use_cache=False)
+""",
+}
+
+
+@pytest.fixture
+def written(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The world, with a token that may write."""
+    world.token = "secret"
+    for name in ("HF_TOKEN", "MODELSCOPE_API_TOKEN"):
+        monkeypatch.setenv(name, "secret")
+    return world
+
+
+def a_model(folder: Path) -> Path:
+    """Write a folder with files that travel as contents of their own, and within the commit."""
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(noise(300_000))
+    (folder / "tokenizer.json").write_bytes(noise(70_000, 3))
+    (folder / "config.json").write_bytes(b'{"model_type": "qwen3"}')
+    return folder
+
+
+def in_child(code: str, *words: str) -> str:
+    """Return what a script prints, in a process where the clients read the environment anew."""
+    more = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
+    words = (sys.executable, "-c", code, *words)
+    env = {**os.environ, **more}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@both
+def test_the_official_client_uploads_to_this_server(
+    written: World, tmp_path: Path, hub: str
+) -> None:
+    folder = a_model(tmp_path / "model")
+    in_child(_UPLOAD[hub], str(folder))
+    there = written.repos["models/me/theirs"]
+    assert {p: there[p] for p in files(folder)} == files(folder)
+    assert written.private == {"models/me/theirs"}
+
+
+@both
+def test_what_we_push_the_official_client_downloads(
+    written: World, tmp_path: Path, hub: str
+) -> None:
+    folder = a_model(tmp_path / "model")
+    words = ["push", str(folder), "acme/tiny", "--hub", hub]
+    del written.repos["models/acme/tiny"]
+    in_child("import sys; from swift.cli.main import main; sys.exit(main(sys.argv[1:]))", *words)
+    there = files(official(hub, written))
+    assert {p: there[p] for p in files(folder)} == files(folder)
+    assert b"written by swift push" in there["README.md"]
+    assert len(written.commits) == 1
+
+
+_OPEN = """
+import sys
+import torch
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer
+model = AutoPeftModelForCausalLM.from_pretrained("me/adapter")
+ids = AutoTokenizer.from_pretrained("me/adapter")("tree stone river", return_tensors="pt")
+torch.save(model(**ids).logits, sys.argv[1])
+"""
+_OPEN_MERGED = _OPEN.replace("peft", "transformers").replace("AutoPeft", "Auto")
+
+
+def test_an_adapter_that_was_pushed_is_opened_by_name_in_peft_and_in_swift(
+    written: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from swift.checkpoint import served
+    from swift.cli.main import main
+    from tests.kit import chat_rows, tiny_chat_model
+
+    monkeypatch.chdir(tmp_path)
+    made = tiny_chat_model(tmp_path / "made")
+    written.repos["models/acme/chat"] = {p.name: p.read_bytes() for p in made.iterdir()}
+    rows = chat_rows(tmp_path / "rows.jsonl", 9)
+    words = f"--model acme/chat --dataset {rows} --max_steps 4 --learning_rate 1e-2 --output_dir run"
+    assert main(["sft", *words.split()]) == 0
+    assert main(["merge", "run"]) == 0
+    swift = "import sys; from swift.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    url = in_child(swift, "push", "run", "me/adapter").strip()
+    assert url == f"{written.address}/me/adapter"
+    up = written.repos["models/me/adapter"]
+    assert not [name for name, data in up.items() if str(tmp_path).encode() in data]
+    in_child(_OPEN, str(tmp_path / "adapter.pt"))
+    in_child(swift, "push", "run/merged", "me/merged")
+    in_child(_OPEN_MERGED.replace("me/adapter", "me/merged"), str(tmp_path / "merged.pt"))
+    one, other = (torch.load(tmp_path / f"{name}.pt") for name in ("adapter", "merged"))
+    assert (one - other).abs().max() < 1e-4
+    in_child(_OPEN_MERGED.replace("me/adapter", "acme/chat"), str(tmp_path / "base.pt"))
+    assert (one - torch.load(tmp_path / "base.pt")).abs().max() > 1e-2
+    opened = served("me/adapter")
+    assert opened.adapter is not None
+    weights = "adapter_model.safetensors"
+    (trained,) = (tmp_path / "run").glob(f"checkpoint-*/{weights}")
+    assert (opened.adapter / weights).read_bytes() == trained.read_bytes()
+    assert written.commit("models/acme/chat").encode() in up["adapter_config.json"]

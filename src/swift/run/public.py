@@ -18,7 +18,11 @@ from swift.run.card import Base
 _PRIVATE = ("serve", "engine", "output_dir", "parallel")
 """Parts of a recipe that say how a machine is used, not what was trained; one holds a key."""
 
-_PATH = re.compile(r"(?:~|file:/)?/[^\s/<>{}|]+(?:/[^\s/<>{}|]+)+/?|[A-Za-z]:\\[^<>|]+\\[^<>|]+")
+_PATH = re.compile(
+    r"(?:~|file://)?/[^\s/<>{}|]+(?:/[^\s/<>{}|]+)+/?"  # two names or more: `/s` may be a token
+    r"|/(?:home|root|Users|mnt)/[^\n<>{}|]+"  # here with blanks too
+    r"|[A-Za-z]:\\[^<>|]+\\[^<>|]+"
+)
 _LICENSE = re.compile(r"^license: *['\"]?([\w.-]+)['\"]? *$", re.MULTILINE)
 
 
@@ -45,7 +49,7 @@ def _is_path(text: str) -> bool:
     if _PATH.fullmatch(text):
         return True
     try:
-        return "/" in text and text not in ("/", "./", "../") and Path(text).expanduser().exists()
+        return "/" in text and bool(Path(text).name) and Path(text).expanduser().exists()
     except (OSError, RuntimeError, ValueError):
         return False
 
