@@ -110,17 +110,23 @@ def merges_of(ranks: Ranks) -> list[tuple[bytes, bytes]]:
 
 def _last_pair(token: bytes, ranks: Ranks) -> tuple[bytes, bytes] | None:
     parts = [token[i : i + 1] for i in range(len(token))]
+    rank_of = [ranks.get(a + b, _NONE) for a, b in pairwise(parts)]
     while len(parts) > 2:
-        found = [
-            (rank, i)
-            for i, (a, b) in enumerate(pairwise(parts))
-            if (rank := ranks.get(a + b)) is not None
-        ]
-        if not found:
+        lowest = min(rank_of)
+        if lowest == _NONE:
             return None
-        _, at = min(found)
+        at = rank_of.index(lowest)
         parts[at : at + 2] = [parts[at] + parts[at + 1]]
+        del rank_of[at]  # only the pairs beside it are new
+        if at:
+            rank_of[at - 1] = ranks.get(parts[at - 1] + parts[at], _NONE)
+        if at < len(rank_of):
+            rank_of[at] = ranks.get(parts[at] + parts[at + 1], _NONE)
     return (parts[0], parts[1]) if len(parts) == 2 else None
+
+
+_NONE = 1 << 62
+"""The rank of a pair that is no token."""
 
 
 def beginning(begin: Sequence[str], special: Mapping[str, int]) -> dict[str, Any] | None:
