@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from swift.api.arguments import is_dtype, is_path, require
 from swift.api.live import LoRAConfig, adapted, tuner_of
 from swift.api.result import Result
 from swift.core import env
@@ -81,6 +82,10 @@ def train(
     from swift.run.given import Given
     from swift.run.launch import launch
 
+    require(
+        (recipe is None or is_path(recipe), "recipe", recipe, "the path of a YAML file"),
+        (data_args is None or isinstance(data_args, Mapping), "data_args", data_args, "a map"),
+    )
     rows = dataset if train_dataset is None else train_dataset
     said: list[tuple[str, Any]] = []
     models: dict[str, nn.Module] = {}
@@ -135,21 +140,30 @@ def train_rm(model: str | nn.Module | None = None, dataset: Any = None, **option
 
 
 def prepare_model(
-    model: str, *, trust_remote_code: bool = False, **options: Any
+    model: str | Path, *, revision: str = "", trust_remote_code: bool = False, **options: Any
 ) -> tuple[Any, Any]:
     """Return (model, tokenizer) of transformers for a name, a folder or a run.
 
     Args:
         model: A name (qwen-7b), a hub's id, a folder, or a run; a run of an adapter gives PEFT's
             model with the adapter trainable.
+        revision: Branch, tag or commit of it at its hub.
         trust_remote_code: Run the code in the model's folder, where nothing else computes it.
         options: Passed on to `AutoModelForCausalLM.from_pretrained`. The type of the weights is
             the stored one, unless `dtype` says another.
 
     Raises:
+        UserError: An argument is of another type.
         PlanError: There is no such model, or only code of its own computes it, which is not
             allowed.
     """
+    dtype = options.get("dtype", "auto")
+    require(
+        (is_path(model), "model", model, "a name or a folder"),
+        (isinstance(revision, str), "revision", revision, "a branch, a tag or a commit"),
+        (isinstance(trust_remote_code, bool), "trust_remote_code", trust_remote_code, "a bool"),
+        (is_dtype(dtype), "dtype", dtype, "auto, bfloat16, float16, float32 or float64"),
+    )
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from swift.checkpoint import served
@@ -158,9 +172,10 @@ def prepare_model(
     from swift.model.structures import enrol
     from swift.tuner import applied
 
-    what = served(model, trust=trust_remote_code)
+    named = str(model)
+    what = served(named, revision=revision, trust=trust_remote_code)
     enrol()
-    own = may_run(read_facts(model, what.folder, trust=trust_remote_code))
+    own = may_run(read_facts(named, what.folder, trust=trust_remote_code))
     options = {"dtype": "auto", **options, "trust_remote_code": own}
     found: Any = AutoModelForCausalLM.from_pretrained(what.folder, **options)
     if what.adapter is not None:
@@ -190,7 +205,14 @@ class Swift:
 
     @staticmethod
     def from_pretrained(model: nn.Module, adapter: str | Path) -> Any:
-        """Return `model` with an adapter from a run, a checkpoint or a PEFT folder, trainable."""
+        """Return `model` with an adapter from a run, a checkpoint or a PEFT folder, trainable.
+
+        Raises:
+            UserError: An argument is of another type.
+            PlanError: There is no adapter, or a broken one.
+        """
+        _live(model, "model")
+        require((is_path(adapter), "adapter", adapter, "a run or a folder"))
         from swift.checkpoint import newest
         from swift.tuner import applied
 

@@ -64,6 +64,8 @@ def read(path: Path) -> Document:
         return _failed(Problem(what=what, fix="save it as UTF-8", where=f"{path}:{line}"))
     except OSError as error:
         return _failed(Problem(what=f"cannot read `{path}`: {error.strerror}", where=str(path)))
+    except ValueError as error:  # of letters that no path has
+        return _failed(Problem(what=f"cannot read {str(path)!a}: {error}"))
 
 
 def parse(text: str, *, name: str) -> Document:

@@ -59,18 +59,15 @@ def _next(plan: Plan) -> Path:
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a ValueError of letters that no path has
         raise _unwritable(folder, error) from error
 
 
-def _unwritable(folder: Path, error: OSError) -> MachineError:
-    return MachineError(
-        Problem(
-            where="output_dir",
-            what=f"cannot write {folder}: {error.strerror}",
-            fix="give another output_dir",
-        )
-    )
+def _unwritable(folder: Path, error: OSError | ValueError) -> MachineError:
+    what = f"cannot write {str(folder)!a}: {error}"
+    if isinstance(error, OSError):
+        what = f"cannot write {folder}: {error.strerror}"
+    return MachineError(Problem(where="output_dir", what=what, fix="give another output_dir"))
 
 
 def _continued(plan: Plan, folder: Path) -> Path | None:
