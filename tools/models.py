@@ -27,6 +27,7 @@ from tests.model.test_families import (
     WHOLE_WAY,
     WITHOUT_CACHE,
 )
+from tests.model.test_roles import MADE_WHOLE
 
 
 def main() -> None:
@@ -89,7 +90,7 @@ def _multimodal() -> list[str]:
     failed: dict[str, str] = {}
     for name in sorted(modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES):
         try:
-            config = configuration_auto.CONFIG_MAPPING[name]()
+            config = configuration_auto.CONFIG_MAPPING[name](**MADE_WHOLE.get(name, {}))
             with torch.device("meta"):
                 model = AutoModelForMultimodalLM.from_config(config)
         except Exception as error:
@@ -98,6 +99,8 @@ def _multimodal() -> list[str]:
         found[name] = find_roles(model)
     lines = [
         f"## Multimodal architectures: roles in {len(found)} of {len(found) + len(failed)}",
+        "",
+        f"Of its own default configuration each; of {', '.join(MADE_WHOLE)} with what that lacks.",
         "",
         "| model_type | vision | audio | aligner | language | head |",
         "|---|---|---|---|---|---|",
