@@ -51,6 +51,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
         monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
         monkeypatch.setenv("SWIFT_CACHE", str(tmp_path / "swift"))
+        monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "ms-home"))
         unset = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH")
         for name in (*unset, "MODELSCOPE_API_TOKEN", "SWIFT_HUB", "HF_HUB_OFFLINE"):
             monkeypatch.delenv(name, raising=False)

@@ -33,7 +33,7 @@ again, so a killed push goes on: run the same command again.
   --message TEXT       of the commit
   --type KIND          model or dataset, where SOURCE could be either
   --token TOKEN        others may read it in the list of processes: better HF_TOKEN,
-                       `hf auth login`, or MODELSCOPE_API_TOKEN"""
+                       `hf auth login`; MODELSCOPE_API_TOKEN, `modelscope login`"""
 
 _OWN = ("hub", "revision", "message", "type", "token")
 _ALONE = frozenset({"help", "dry_run", "private"})

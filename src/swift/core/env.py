@@ -99,7 +99,7 @@ def hubs() -> Hubs:
             said("MODELSCOPE_CACHE") or Path.home() / ".cache" / "modelscope"
         ).expanduser(),
         huggingface_token=said("HF_TOKEN", "").strip() or _stored_token(home),
-        modelscope_token=said("MODELSCOPE_API_TOKEN", "").strip(),
+        modelscope_token=said("MODELSCOPE_API_TOKEN", "").strip() or _stored_session(),
         offline=said("HF_HUB_OFFLINE", "").strip().upper() in ("1", "ON", "YES", "TRUE"),
     )
 
@@ -121,6 +121,17 @@ def _stored_token(home: Path) -> str:
         return place.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def _stored_session() -> str:
+    """Return the token that `modelscope login` stored; "" without one."""
+    home = Path(os.environ.get("MODELSCOPE_HOME") or Path.home() / ".modelscope").expanduser()
+    place = home / "credentials" / "cookies"
+    if not place.is_file():
+        return ""
+    from swift.core.login import session_of
+
+    return session_of(place)
 
 
 def hub_root() -> Path | None:

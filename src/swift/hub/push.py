@@ -83,12 +83,12 @@ def destination(hub: str, token: str = "", *, dry: bool = False) -> HuggingFace 
     folder = hub_root()
     if folder is not None and hub == "auto":
         return folder
+    asked = _by_token(hubs, token) if hub == "auto" else hub
+    named = next(iter(sites(asked, hubs)))  # a mirror takes nothing
     if hubs.offline and not dry:
         what = "HF_HUB_OFFLINE is set, so nothing can be pushed"
         fix = "unset HF_HUB_OFFLINE, or SWIFT_HUB=file:///folder for a folder as a hub"
         raise UserError(Problem(where="hub", what=what, fix=fix))
-    asked = _by_token(hubs, token) if hub == "auto" else hub
-    named = next(iter(sites(asked, hubs)))  # a mirror takes nothing
     return replace(named, token=token) if token else named
 
 
