@@ -18,12 +18,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from swift.core.near import nearest_of
 from swift.core.table import Table, remembered
-
-FURTHEST, FURTHEST_SHORT, SHORT = 3, 2, 8
-"""Edits (a letter more, less, other, or two swapped) after which a name is near no more: 3, and 2
-for words below 8 letters. Two mistakes at one place may count three: a letter between swapped ones.
-"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +87,7 @@ def find(name: str) -> Row | None:
 
 
 def near(name: str, also: Iterable[str] = (), most: int = 3) -> tuple[str, ...]:
-    """Return the known names at the least distance from `name`, if that is `FURTHEST` at most.
+    """Return the known names at the least distance from `name`, if that is small (core/near).
 
     Args:
         name: What was said; with an organisation it is compared with ids, else with bare names.
@@ -102,15 +98,7 @@ def near(name: str, also: Iterable[str] = (), most: int = 3) -> tuple[str, ...]:
     known = {bare(id).casefold() if "/" not in said else id.casefold(): id for id in also}
     listed = _whole_names() if "/" in said else _bare_names()
     known |= {shown.casefold(): shown for shown in reversed(listed)}
-    best, found = FURTHEST_SHORT if len(said) < SHORT else FURTHEST, list[str]()
-    for key, shown in known.items():
-        apart = _apart(said, key, best)
-        if apart < best:
-            best, found = apart, [shown]
-        elif apart == best:
-            found.append(shown)
-    found.sort(key=lambda shown: -_alike(said, shown.casefold()))
-    return tuple(found[:most])
+    return nearest_of(said, known, most)
 
 
 def rows() -> tuple[Row, ...]:
@@ -189,36 +177,3 @@ def _whole_names() -> tuple[str, ...]:
 def _bare_names() -> tuple[str, ...]:
     """Return the names without organisation that hints choose from."""
     return tuple(name for row in rows() for name in (*(bare(id) for id in row.ids), *row.names))
-
-
-def _apart(a: str, b: str, most: int) -> int:
-    """Return the edits between two words, or `most` + 1 if there are more.
-
-    An edit adds, drops or exchanges a letter, or swaps two neighbours (none edited twice).
-    """
-    if abs(len(a) - len(b)) > most:
-        return most + 1
-    while a and b and a[0] == b[0]:
-        a, b = a[1:], b[1:]
-    while a and b and a[-1] == b[-1]:
-        a, b = a[:-1], b[:-1]
-    before: list[int] = []
-    last = list(range(len(b) + 1))
-    for i, letter in enumerate(a, 1):
-        row = [i]
-        for j, other in enumerate(b, 1):
-            least = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (letter != other))
-            if i > 1 and j > 1 and letter == b[j - 2] and a[i - 2] == other:
-                least = min(least, before[j - 2] + 1)
-            row.append(least)
-        if min(row) > most:
-            return most + 1
-        before, last = last, row
-    return last[-1]
-
-
-def _alike(a: str, b: str) -> int:
-    """Return how many letters two words begin with alike."""
-    return next(
-        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
-    )

@@ -1,0 +1,62 @@
+"""JSON lines: one object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from swift.dataset.raw import Raw, checked
+from swift.dataset.readers.opened import LONGEST, limited, opened_text
+
+
+def read(path: Path) -> Iterator[Raw]:
+    """Yield one Raw for every line that is not blank.
+
+    A line that is not UTF-8 is a reject in a file that was seen to be UTF-8 by an earlier line;
+    else the whole file is in something else.
+
+    Raises:
+        UnicodeDecodeError: The whole file is in something else.
+    """
+    seen = False
+    with opened_text(path) as file:
+        for number, line in _numbered(file):
+            origin = f"{path.name}:{number}"
+            if len(line) >= LONGEST:
+                yield Raw(row=None, origin=origin, trouble="line-too-long")
+                continue
+            try:
+                text = line.decode()
+            except UnicodeDecodeError:
+                if not seen:
+                    raise
+                yield Raw(row=None, origin=origin, trouble="not-utf-8")
+                continue
+            seen = seen or not line.isascii()
+            yield checked(_parsed(text), origin)
+
+
+def count(path: Path) -> int:
+    """Return how many Raws `read` yields, without parsing."""
+    with opened_text(path) as file:
+        return sum(1 for _ in _numbered(file))
+
+
+def _numbered(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank with their numbers; of one too long only the beginning."""
+    readline = limited(file)
+    for number, line in enumerate(iter(readline, b""), 1):
+        if len(line) >= LONGEST and not line.endswith(b"\n"):
+            while (rest := readline()) and not rest.endswith(b"\n"):
+                pass
+        if not line.isspace():
+            yield number, line
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,96 @@
+"""Tables as text: CSV, and TSV with tabs; the first line names the columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from swift.core.errors import DataError, Problem
+from swift.dataset.raw import Raw
+from swift.dataset.readers.opened import opened_text
+
+_LONGEST_CELL = 1 << 26
+"""Letters of a cell; a quotation mark that is never closed would swallow the rest of the file."""
+
+_LONGEST_NAME = 200
+"""Letters of a column's name."""
+
+_ODD = re.compile("[\udc80-\udcff]")
+"""A byte that is no UTF-8, as `surrogateescape` carries it."""
+
+
+def read(path: Path) -> Iterator[Raw]:
+    """Yield the rows of a table, each with its first line as number.
+
+    A row with more or fewer cells than there are columns, or quotation marks that do not match, is
+    a "broken-line"; one that is not UTF-8 is a reject in a file that was seen to be UTF-8.
+
+    Raises:
+        DataError: The first line does not name the columns.
+        UnicodeDecodeError: The whole file is in something else than UTF-8.
+    """
+    csv.field_size_limit(_LONGEST_CELL)
+    delimiter = "\t" if ".tsv" in path.suffixes[-2:] or path.suffix.lower() == ".tsv" else ","
+    with opened_text(path) as raw:
+        text = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
+        records = _records(text, delimiter)
+        _, names = next(records, (1, None))
+        names = _names(path, names)
+        seen = False
+        for number, cells in records:
+            origin = f"{path.name}:{number}"
+            if cells is None or len(cells) != len(names):
+                yield Raw(row=None, origin=origin, trouble="broken-line")
+                continue
+            joined = "".join(cells)
+            if not joined.isascii():
+                if _ODD.search(joined):
+                    if not seen:
+                        joined.encode("utf-8", "surrogateescape").decode()  # raises
+                    yield Raw(row=None, origin=origin, trouble="not-utf-8")
+                    continue
+                seen = True
+            yield Raw(row=dict(zip(names, cells, strict=True)), origin=origin)
+
+
+def _records(text: io.TextIOWrapper, delimiter: str) -> Iterator[tuple[int, list[str] | None]]:
+    """Yield (first line, cells) of each record; None for one that cannot be read."""
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:  # the reader goes on with the next line
+            yield number, None
+            continue
+        if cells:
+            yield number, cells
+
+
+def _names(path: Path, names: Sequence[str] | None) -> Sequence[str]:
+    """Return the names of the columns, if they can be some; the first may be empty (an index)."""
+    why = ""
+    if not names or not any(names):
+        why = "the first line names no column"
+    elif len(set(names)) < len(names):
+        twice = next(name for name in names if list(names).count(name) > 1)
+        why = f"the first line is no header: `{twice[:40]}` stands twice in it"
+    elif any(len(name) > _LONGEST_NAME for name in names):
+        why = f"the first line is no header: it has a cell of more than {_LONGEST_NAME} letters"
+    elif all(_is_number(name) for name in names):
+        why = "the first line is no header: it has numbers only"
+    elif _ODD.search("".join(names)):
+        "".join(names).encode("utf-8", "surrogateescape").decode()  # raises
+    if why or not names:
+        fix = "let the first line name the columns: query,response"
+        raise DataError(Problem(where=f"{path}:1", what=why, fix=fix))
+    return names
+
+
+def _is_number(name: str) -> bool:
+    return re.fullmatch(r"\s*[+-]?\d+(\.\d*)?\s*", name) is not None
