@@ -146,10 +146,10 @@ def served(
     for named in (id, adapter):
         if named is not None:
             with_plugins(named)
-    found = partial(find_model, cache=cache_home(), hub=hub, revision=revision)
+    found = partial(find_model, cache=cache_home(), hub=hub, revision=revision, trust=trust)
     over = _place_of(id if adapter is None else adapter, hub, revision if adapter is None else "")
     if (over / "adapter_config.json").is_file():
-        base = _base_of(over) if adapter is None else found(id)
+        base = _base_of(over, trust) if adapter is None else found(id)
         speech = over if (over / "tokenizer.json").is_file() else base
         named = template_of(id, speech, template)
         name = id if adapter is None else adapter
@@ -213,7 +213,7 @@ def _called(folder: Path) -> str:
     return folder.parent.name if of_a_run else folder.name
 
 
-def _base_of(adapter: Path) -> Path:
+def _base_of(adapter: Path, trust: bool) -> Path:
     """Return the folder of an adapter's base: where it was, or where its name leads now."""
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     named = str(config.get("base_model_name_or_path") or "")
@@ -221,7 +221,7 @@ def _base_of(adapter: Path) -> Path:
     problems: list[Problem] = []
     for name in filter(None, names):
         try:
-            return find_model(name, cache_home())
+            return find_model(name, cache_home(), trust=trust)
         except PlanError as error:
             problems += error.problems
     what = f"{adapter} does not name its base model"

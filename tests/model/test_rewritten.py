@@ -247,6 +247,16 @@ def xverse() -> tuple[dict[str, Any], dict[str, tuple[int, ...]], Callable[[Weig
     return config, shapes, lambda w: llama_like(w, qkv=apart) @ w["lm_head.weight"].T
 
 
+def xverse_256k() -> tuple[dict[str, Any], dict[str, tuple[int, ...]], Callable[[Weights], Tensor]]:
+    config, shapes, _ = xverse()
+
+    def logits(w: Weights) -> Tensor:
+        turned = lambda x: halves(x, 500000.0)  # noqa: E731
+        return llama_like(w, qkv=apart, turned=turned) @ w["lm_head.weight"].T
+
+    return config, shapes, logits
+
+
 def skywork() -> tuple[dict[str, Any], dict[str, tuple[int, ...]], Callable[[Weights], Tensor]]:
     config, shapes, logits = xverse()
     named = {"model_type": "skywork", "architectures": ["SkyworkForCausalLM"]}
@@ -282,6 +292,27 @@ def minicpm() -> tuple[dict[str, Any], dict[str, tuple[int, ...]], Callable[[Wei
         return x / (HIDDEN / 24) @ w["model.embed_tokens.weight"].T
 
     return config, shapes, logits
+
+
+def minicpm4() -> tuple[dict[str, Any], dict[str, tuple[int, ...]], Callable[[Weights], Tensor]]:
+    config, shapes, _ = minicpm()
+    factors = [1.0, 1.5, 2.5, 4.0]
+    scaling = {"rope_type": "longrope", "short_factor": factors, "long_factor": [9.0] * 4}
+    scaling["original_max_position_embeddings"] = config["max_position_embeddings"]
+
+    def turned(x_BHTD: Tensor) -> Tensor:
+        speeds = 10000.0 ** -(torch.arange(0, SIZE, 2).float() / SIZE) / torch.tensor(factors)
+        angles_TD = torch.outer(torch.arange(x_BHTD.shape[-2]).float(), speeds)
+        a, b = x_BHTD.chunk(2, -1)
+        cos, sin = angles_TD.cos(), angles_TD.sin()
+        return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+    def logits(w: Weights) -> Tensor:
+        branch = 1.4 / math.sqrt(LAYERS)
+        x = llama_like(w, qkv=apart, emb=12, branch=branch, turned=turned)
+        return x / (HIDDEN / 24) @ w["model.embed_tokens.weight"].T
+
+    return config | {"rope_scaling": scaling}, shapes, logits
 
 
 def chatglm(
@@ -346,15 +377,22 @@ CASES: dict[str, Callable[[], Any]] = {
     "baichuan": baichuan,
     "baichuan2": baichuan2,
     "xverse": xverse,
+    "xverse-256k": xverse_256k,
     "skywork": skywork,
     "orion": orion,
     "minicpm": minicpm,
+    "minicpm4": minicpm4,
     "chatglm2": chatglm,
     "chatglm2-32k": lambda: chatglm(slower=4, ratio=4),
     "chatglm3-32k": lambda: chatglm(theta=40000.0, ratio=4),
 }
 CODE = {
     "baichuan2": ("modeling_baichuan.py", "class NormHead(nn.Module): ..."),
+    "xverse-256k": (
+        "modeling_xverse.py",
+        "class XverseRotaryEmbedding(torch.nn.Module):\n"
+        "    def __init__(self, dim, max_position_embeddings=2048, base=500000, device=None): ...",
+    ),
     "chatglm2-32k": ("modeling_chatglm.py", "seq_idx = arange(seq_len) / self.rope_ratio"),
     "chatglm3-32k": ("modeling_chatglm.py", "base = base * self.rope_ratio"),
 }
@@ -435,6 +473,11 @@ def test_relatives_that_compute_something_else_are_left_to_their_own_code(
     ("name", "change", "says"),
     [
         ("internlm2", {"rope_scaling": {"type": "yarn"}}, "`rope_scaling: {'type': 'yarn'}`"),
+        (
+            "minicpm4",
+            {"max_position_embeddings": 128},
+            "`rope_scaling: {'rope_type': 'longrope', 'short",
+        ),
         ("internlm2", {"num_key_value_heads": 3}, "4 heads are no multiple of 3"),
         ("internlm", {"rotary": {"type": "odd"}}, "`rotary: odd` is not known here"),
         ("baichuan", {"hidden_act": "gelu"}, "`hidden_act: gelu` is not silu"),
@@ -456,6 +499,17 @@ def test_what_cannot_be_rewritten_is_said_and_nothing_is_written(
     with pytest.raises(PlanError, match=says):
         find_model(str(folder), tmp_path / "cache")
     assert not [p for p in (tmp_path / "cache").glob("models/*") if p.is_dir()]
+
+
+def test_what_cannot_be_rewritten_is_left_to_its_own_code_where_that_is_allowed(
+    tmp_path: Path,
+) -> None:
+    folder, _ = published(tmp_path / "o", "orion")
+    config = json.loads((folder / "config.json").read_text()) | {"attention_bias": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert find_model(str(folder), tmp_path / "cache", trust=True) == folder
+    with pytest.raises(PlanError, match="--trust_remote_code"):
+        find_model(str(folder), tmp_path / "cache")
 
 
 def test_a_head_that_was_divided_once_keeps_its_type_and_says_what_that_means(

@@ -19,7 +19,13 @@ EMBEDDED = "nano"
 
 
 def find_model(
-    id: str, cache: Path, *, hub: str = "auto", revision: str = "", local: bool = False
+    id: str,
+    cache: Path,
+    *,
+    hub: str = "auto",
+    revision: str = "",
+    local: bool = False,
+    trust: bool = False,
 ) -> Path:
     """Return the folder of the model called `id`, in a layout that transformers opens.
 
@@ -33,6 +39,8 @@ def find_model(
         hub: Where to fetch it from if it is not here: auto, huggingface or modelscope.
         revision: Branch, tag or commit of it there; "" for the main branch.
         local: Fetch nothing.
+        trust: Whether code in its folder may run: then a model of an older layout that cannot be
+            rewritten is left to that.
 
     Raises:
         PlanError: There is no such model; says where it was looked for.
@@ -41,7 +49,7 @@ def find_model(
     """
     folder = _folder(id)
     if folder is not None and (folder / "config.json").is_file():
-        return opened(folder.resolve(), cache)
+        return opened(folder.resolve(), cache, trust=trust)
     if folder is not None and (checkpoint := _newest(folder)) is not None:
         if (checkpoint / "config.json").is_file():
             return checkpoint.resolve()
@@ -56,13 +64,13 @@ def find_model(
         return _lay_out(Path(__file__).parent / EMBEDDED, cache)
     row, root = find(id), hub_root()
     if root is not None and (found := _in_hub(root, id, row)) is not None:
-        return opened(found, cache)
+        return opened(found, cache, trust=trust)
     if root is None and folder is None:
         from swift.model.hubs import on_hubs  # names TLS and HTTP, which take a while
 
         found = on_hubs(id, hub=hub, revision=revision, local=local)
         if found is not None:
-            return opened(found, cache)
+            return opened(found, cache, trust=trust)
     raise PlanError(_missing(id, folder, row, root))
 
 

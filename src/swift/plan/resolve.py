@@ -67,8 +67,9 @@ def resolve(
 
 def _facts(said: Model) -> ModelFacts:
     """Return the facts of the recipe's model, which is fetched if it is not here."""
-    folder = find_model(said.id, cache_home(), hub=said.hub, revision=said.revision)
-    return read_facts(said.id, folder, trust=said.trust_remote_code)
+    trust = said.trust_remote_code
+    folder = find_model(said.id, cache_home(), hub=said.hub, revision=said.revision, trust=trust)
+    return read_facts(said.id, folder, trust=trust)
 
 
 def _reference(recipe: Recipe, facts: ModelFacts, problems: list[Problem]) -> ModelFacts | None:

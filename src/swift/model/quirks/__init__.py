@@ -13,6 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swift.core.errors import PlanError
+
 if TYPE_CHECKING:
     from swift.model.quirks._layout import Layout
 
@@ -30,16 +32,26 @@ LAYOUTS: Mapping[str, str] = {
 """model_type of config.json -> the file that knows it."""
 
 
-def opened(folder: Path, cache: Path) -> Path:
+def opened(folder: Path, cache: Path, *, trust: bool = False) -> Path:
     """Return a folder that plain transformers opens for the model in `folder`.
 
     It is `folder` itself but for the layouts known here, which are rewritten once into `cache`.
+
+    Args:
+        folder: Where the model is.
+        cache: Where rewritten ones go.
+        trust: Whether its own code may run: then what cannot be rewritten is left to that.
 
     Raises:
         PlanError: The folder is of such a layout, but of a kind that cannot be rewritten.
         MachineError: The cache cannot be written, or is too small.
     """
-    found = layout_of(_config(folder), folder)
+    try:
+        found = layout_of(_config(folder), folder)
+    except PlanError:
+        if trust:
+            return folder
+        raise
     if found is None:
         return folder
     from swift.model.quirks._rewrite import rewritten

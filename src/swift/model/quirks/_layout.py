@@ -85,7 +85,7 @@ def checked(
     what = what or [text for wrong, text in impossible(filled) if wrong]
     if what:
         where = str(folder / "config.json")
-        fix = "give a model of the family with its plain weights"
+        fix = "give one of the family with plain weights; its own code wants --trust_remote_code"
         raise PlanError([Problem(where=where, what=text, fix=fix) for text in what])
     return filled
 

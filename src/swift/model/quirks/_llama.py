@@ -56,9 +56,15 @@ def rotary(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     scaling = config.get("rope_scaling") or {}
     words: dict[str, Any] = {"rope_theta": float(config["rope_theta"])}
-    if scaling.get("type", scaling.get("rope_type")) == "linear":
+    kind = scaling.get("type", scaling.get("rope_type"))
+    if kind == "linear":
         words["rope_scaling"] = {"rope_type": "linear", "factor": float(scaling["factor"])}
+    if kind == "longrope":
+        words["rope_scaling"] = {"rope_type": "longrope", **{k: scaling[k] for k in _LONG}}
     return words
+
+
+_LONG = ("short_factor", "long_factor", "original_max_position_embeddings")
 
 
 def rotary_is_strange(config: Mapping[str, Any]) -> tuple[bool, str]:
@@ -66,6 +72,10 @@ def rotary_is_strange(config: Mapping[str, Any]) -> tuple[bool, str]:
     scaling = config.get("rope_scaling") or {}
     kind = scaling.get("type", scaling.get("rope_type")) if isinstance(scaling, dict) else scaling
     known = not scaling or kind == "dynamic" or (kind == "linear" and "factor" in scaling)
+    if kind == "longrope":  # beyond the original length, code and transformers scale differently
+        known = set(_LONG) <= set(scaling) and (
+            scaling[_LONG[2]] == config["max_position_embeddings"]
+        )
     return not known, f"`rope_scaling: {scaling}` is not known here"
 
 

@@ -1,10 +1,13 @@
 """XVERSE (7B, 13B, 65B): Llama under another name.
 
+The one for 256 thousand tokens writes its base of rotation into its code, where it is read.
+
 https://huggingface.co/xverse/XVERSE-13B. Ends when transformers has the model_type `xverse` itself.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -22,7 +25,7 @@ def layout(config: Mapping[str, Any], folder: Path) -> Layout | None:
     if "num_experts" in config:
         return None
     defaults = {**DEFAULTS, "vocab_size": 100278, "max_position_embeddings": 8192}
-    said = checked(config, defaults, folder, is_other)
+    said = checked({**_rotation(folder), **config}, defaults, folder, is_other)
     return Layout(
         called="XVERSE",
         config=llama(said),
@@ -35,3 +38,13 @@ def layout(config: Mapping[str, Any], folder: Path) -> Layout | None:
             said=config,
         ),
     )
+
+
+def _rotation(folder: Path) -> dict[str, Any]:
+    """Return the base that the folder's code sets by itself; the code is only read."""
+    code = folder / "modeling_xverse.py"
+    text = code.read_text(encoding="utf-8") if code.is_file() else ""
+    found = re.search(
+        r"class XverseRotaryEmbedding\b[^:]*:\s*def __init__\([^)]*\bbase=(\d+)", text
+    )
+    return {"rope_theta": float(found[1])} if found and "config.rope_theta" not in text else {}
