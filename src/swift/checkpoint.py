@@ -214,14 +214,18 @@ def _called(folder: Path) -> str:
 
 
 def _base_of(adapter: Path, trust: bool) -> Path:
-    """Return the folder of an adapter's base: where it was, or where its name leads now."""
+    """Return the folder of an adapter's base: where it was, or where its name leads now.
+
+    A base that a hub has is wanted at the commit that the adapter names.
+    """
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     named = str(config.get("base_model_name_or_path") or "")
+    pinned = str(config.get("revision") or "")
     names = [named, *([read_card(adapter).model] if (adapter / CARD).is_file() else [])]
     problems: list[Problem] = []
     for name in filter(None, names):
         try:
-            return find_model(name, cache_home(), trust=trust)
+            return find_model(name, cache_home(), revision=pinned, trust=trust)
         except PlanError as error:
             problems += error.problems
     what = f"{adapter} does not name its base model"

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from swift.core.errors import Problem, UserError
 from swift.hub.huggingface import HuggingFace
-from swift.hub.parcel import Parcel, size_of
-from swift.hub.progress import Progress, Show
+from swift.hub.parcel import Parcel
+from swift.hub.progress import Show
 from swift.hub.ref import Listing, Ref
 from swift.hub.web import Cut, Refused, Unreachable, Web
 
@@ -60,18 +60,10 @@ class Up:
             raise
 
     def send(self, parcel: Parcel, web: Web, show: Show) -> str:
-        """Upload the files, commit them, and return the commit's sha."""
+        """Upload the files with the client's own bars, commit them, return the commit's sha."""
         from huggingface_hub import CommitOperationAdd
 
         ref = parcel.ref
-        progress = Progress(
-            id=ref.id,
-            source=urlsplit(self._site.endpoint).netloc,
-            total=sum(map(size_of, parcel.files.values())),
-            files=len(parcel.files),
-            up=True,
-        )
-        show(progress)
 
         def commit(api: HfApi) -> str:
             if ref.revision not in ("", "main"):

@@ -28,6 +28,9 @@ from swift import __version__
 
 T = TypeVar("T")
 _WE = {"User-Agent": f"swift/{__version__}", "Accept-Encoding": "identity"}
+_THINKING = 300.0
+"""Seconds that a hub may take over what it was sent."""
+
 _SECRET = ("authorization", "cookie")
 
 
@@ -130,6 +133,8 @@ class Web:
     ) -> HTTPResponse:
         """Return the answer to one request with a body of `size` bytes; none for a GET.
 
+        A hub reads and checks what it got before it answers: it may be silent for minutes.
+
         Raises:
             Refused: 4xx but 408, 416, 429.
             Silent: No answer.
@@ -138,12 +143,14 @@ class Web:
         data = {} if method == "GET" else {"data": body}
         length = {"Content-Length": str(size)} if data else {}
         whole = {**_WE, **headers, **length}
-        return self._answer(Request(url, headers=whole, method=method, **data))  # type: ignore[arg-type]
+        request = Request(url, headers=whole, method=method, **data)  # type: ignore[arg-type]
+        return self._answer(request, _THINKING if data else 0.0)
 
-    def _answer(self, request: Request) -> HTTPResponse:
+    def _answer(self, request: Request, at_least: float = 0.0) -> HTTPResponse:
         url = request.full_url
+        patience = max(at_least, self.patience.silence)
         try:
-            found = self.opener.open(request, timeout=self.patience.silence)
+            found = self.opener.open(request, timeout=patience)
         except HTTPError as error:
             with error:
                 raise _meaning(error, url) from error
