@@ -44,7 +44,7 @@ def losses(run: Path) -> list[float]:
 @pytest.mark.slow
 def test_the_made_up_structure_learns(place: Path) -> None:
     said = losses(place / "runs" / "ripple")
-    assert said[-1] < said[0] - 1
+    assert said[-1] < said[0] - 0.5
 
 
 @pytest.mark.slow

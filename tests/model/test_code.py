@@ -70,3 +70,10 @@ def test_every_row_has_a_structure_and_every_native_one_is_in_transformers() -> 
         assert bool(known.native) == (known.status != "remote"), known.structure
         if known.status == "native":
             assert any(map(is_native, (known.structure, *known.model_types))), known.structure
+
+
+def test_a_kind_that_nobody_knows_asks_for_its_plug_in() -> None:
+    problem = refusal("./mine", {"model_type": "ripple"})
+    assert problem is not None
+    assert "`ripple`, which this transformers does not know" in problem.what
+    assert "--plugins" in problem.fix

@@ -35,15 +35,19 @@ def _in_transformers(model_type: str) -> bool:
 
 
 def refusal(id: str, config: Mapping[str, Any]) -> Problem | None:
-    """Return why the model of a config.json is not opened; None where no code of its own is needed.
+    """Return why the model of a config.json is not opened; None where transformers computes it.
 
     Args:
         id: As the user named it.
         config: The content of its config.json.
     """
     kind = kind_of(config)
-    if not kind.code or is_native(kind.structure):
+    if is_native(kind.structure) or not (kind.code or kind.structure):
         return None
+    if not kind.code:
+        what = f"`{id}` is of the kind `{kind.structure}`, which this transformers does not know"
+        fix = "a newer transformers; or name the plug-in that brings it: --plugins FILE"
+        return Problem(where="model", what=what, fix=fix)
     asked = config.get("auto_map")
     names = (
         sorted({str(v).split(".")[0] for v in asked.values()}) if isinstance(asked, dict) else []
