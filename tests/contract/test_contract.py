@@ -167,6 +167,27 @@ def test_the_environment_is_read_in_one_place() -> None:
     assert set(readers) == {"core/env.py"}
 
 
+def test_no_module_but_one_tells_kinds_of_devices_apart() -> None:
+    """`core/device.py` has them from a table, so that it need not name them either."""
+    kinds = "cuda npu xpu mps nccl hccl xccl torch_npu".split()
+    named = [
+        f"{path.relative_to(SOURCE)}:{node.lineno} {word}"
+        for path, tree in trees()
+        for node in ast.walk(tree)
+        for word in [
+            str(node.value).partition(":")[0]
+            if isinstance(node, ast.Constant)
+            else node.attr
+            if isinstance(node, ast.Attribute)
+            else ""
+        ]
+        if word in kinds
+    ]
+    assert [where for where in named if not where.startswith("core/machine.py")] == []
+    table = (SOURCE / "core" / "accelerators.csv").read_text(encoding="utf-8")
+    assert [kind for kind in kinds if kind not in table] == []
+
+
 def test_only_the_command_line_prints() -> None:
     printers = [
         path.relative_to(SOURCE).as_posix()

@@ -118,6 +118,7 @@ def read(verb: str, words: Sequence[str], own: Sequence[str], alone: Sequence[st
         template=base.template,
         trust=base.trust_remote_code,
     )
+    served = served.model_copy(update={"device_map": base.device_map})
     return Asked(
         model=recipe.model.id, served=served, engine=recipe.engine, sampling=drawn, own=mine
     )

@@ -49,6 +49,7 @@ def main(verb: str, words: list[str]) -> int:
             template=base.template,
             trust=base.trust_remote_code,
         )
+        served = served.model_copy(update={"device_map": base.device_map})
         engine = recipe.engine.open(served)
         server.serve(engine, recipe.serve, say=_say, listener=listener)
     return 0

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,7 @@ class Machine:
     """The devices of this machine that this process may use."""
 
     kind: str = "cpu"
-    """torch's word for their kind: cpu, cuda (NVIDIA's and AMD's), npu, xpu, mps."""
+    """torch's word for their kind, which accelerators.csv lists; AMD's has NVIDIA's word."""
 
     vendor: str = ""
     """nvidia, amd, ascend, intel, apple; "" for none."""
@@ -86,8 +86,8 @@ def look(usable: Container[str] | None = None) -> Machine:
     remarks: list[str] = []
     done: set[str] = set()
     for row in _rows():
-        vendor, system = row["vendor"], f"{sys.platform}-{platform.machine()}"
-        if vendor in done or row["system"] not in ("", system) or not shutil.which(row["tool"]):
+        vendor = row["vendor"]
+        if vendor in done or row["system"] not in ("", _system()) or not shutil.which(row["tool"]):
             continue
         devices = _asked(row, remarks)
         if not devices:
@@ -201,15 +201,6 @@ def _spoken(chosen_by: str) -> str:
     return " or ".join(n for n in re.split(r"[ |]", chosen_by) if chosen_devices(n) is not None)
 
 
-_SERVES: dict[str, Callable[[dict[str, object]], bool]] = {
-    "nvidia": lambda version: bool(version.get("cuda")),
-    "amd": lambda version: bool(version.get("hip")),
-    "intel": lambda version: bool(version.get("xpu")),
-    "ascend": lambda version: importlib.util.find_spec("torch_npu") is not None,
-    "apple": lambda version: sys.platform == "darwin",
-}
-
-
 def torch_serves() -> frozenset[str] | None:
     """Return the vendors whose devices the installed torch can use; None without torch.
 
@@ -221,8 +212,23 @@ def torch_serves() -> frozenset[str] | None:
         text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
     except (AssertionError, OSError):
         return None
-    said = re.findall(r"^(cuda|hip|xpu)\b.*= *['\"](.+?)['\"]$", text, re.MULTILINE)
-    return frozenset(vendor for vendor, serves in _SERVES.items() if serves(dict(said)))
+    said = dict(re.findall(r"^(\w+)\b.*= *['\"](.+?)['\"]$", text, re.MULTILINE))
+    return frozenset(row["vendor"] for row in _rows() if _serves(row, said))
+
+
+def _serves(row: dict[str, str], version: dict[str, str]) -> bool:
+    """Return whether torch, of which version.py tells that, serves a vendor's devices.
+
+    devices.csv names the word of version.py that must have a value, or "package NAME".
+    """
+    word, _, package = row["served_by"].partition(" ")
+    if package:
+        return importlib.util.find_spec(package) is not None
+    return word in version if word else row["system"] == _system()
+
+
+def _system() -> str:
+    return f"{sys.platform}-{platform.machine()}"
 
 
 @cache

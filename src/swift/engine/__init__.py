@@ -42,6 +42,9 @@ class Served(Value):
     trust: bool = False
     """Whether code in `folder` may run, where nothing else computes the model."""
 
+    device_map: str = "auto"
+    """Where its parts lie: see the recipe's `model.device_map`."""
+
     context: int = 0
     """Longest prompt with its answer, in tokens; 0 when the configuration is silent."""
 

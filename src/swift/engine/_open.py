@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import nn
 
+from swift.core.device import CPU
 from swift.core.errors import PlanError, Problem
 from swift.engine._paged import PAGED, Piece, Pool, Step, forward, refusal
+from swift.engine._place import Layout, describe, layout, place_of, put, room_for_cache
 from swift.model.facts import read_facts
 from swift.model.skeleton import skeleton
 from swift.model.weights import open_weights
+from swift.seam.device import best_dtype, present
 from swift.tuner import applied, merged
 
 if TYPE_CHECKING:
@@ -19,27 +24,38 @@ if TYPE_CHECKING:
     from swift.model.facts import ModelFacts
 
 
-def device_and_dtype(named: str) -> tuple[torch.device, torch.dtype]:
-    """Return where to compute and in what; `named` may be auto."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+class Opened(NamedTuple):
+    """A model that is ready to compute."""
+
+    model: nn.Module
+    device: torch.device
+    """Where its inputs go."""
+
+    dtype: torch.dtype
+    """What its weights are in."""
+
+    cache: float | None
+    """Bytes that keys and values may take; None where nobody can tell."""
+
+
+def dtype_of(named: str, device_map: str) -> torch.dtype:
+    """Return what to compute in; `named` may be auto: what the device does best."""
     if named == "auto":
-        named = "float32"
-        if device.type == "cuda":
-            named = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    return device, cast(torch.dtype, getattr(torch, named))
+        named = best_dtype(CPU if device_map == CPU else present())
+    return cast(torch.dtype, getattr(torch, named))
 
 
-def open_model(served: Served, adapter: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def open_model(served: Served, adapter: str, dtype: torch.dtype) -> Opened:
     """Return the model with paged attention, ready to compute.
 
     Args:
-        served: Which model, and which adapter.
+        served: Which model, which adapter, and which device if the user named one.
         adapter: "merged" or "applied".
-        device: Where to.
         dtype: What the weights become.
 
     Raises:
-        PlanError: Its attention is not the standard one.
+        PlanError: Its attention is not the standard one, or there is no such device.
+        MachineError: It is larger than all memory.
     """
     facts = read_facts(served.id, served.folder, trust=served.trust)
     try:
@@ -51,19 +67,35 @@ def open_model(served: Served, adapter: str, device: torch.device, dtype: torch.
     weights = open_weights(facts, {n: p.shape for n, p in model.named_parameters()})
     if served.adapter and adapter == "merged":
         weights = merged(weights, served.adapter, facts, model)
+    names = [n for n, _ in model.named_parameters()]
+    laid = layout(model, dtype, served.device_map)
+    if len(laid) > 1 and served.adapter and adapter == "applied":
+        raise _spread_over(laid)
     # Tied weights come once; tie_weights puts them in their other places.
-    state = {n: weights.read(n).to(device=device, dtype=dtype) for n, _ in model.named_parameters()}
+    state = {n: weights.read(n).to(device=place_of(n, laid), dtype=dtype) for n in names}
     model.load_state_dict(state, assign=True, strict=False)
     model.tie_weights()
     model.requires_grad_(False).eval()
     try:
-        model.to(device)
+        device = put(model, laid)
         _try(model, device)
     except Exception as error:  # whatever it is, it would be so with every request
         raise _cannot(facts, f"{_OWN} ({type(error).__name__}: {error})") from error
+    room = room_for_cache(laid, _layers(names))
     if served.adapter and adapter == "applied":
-        return applied(model, served.adapter).to(dtype).requires_grad_(False).eval()
-    return cast(nn.Module, model)
+        model = applied(model, served.adapter).to(dtype).requires_grad_(False).eval()
+    return Opened(model, device, dtype, room)
+
+
+def _layers(names: Sequence[str]) -> list[str]:
+    """Return one parameter's name of each layer: what stands under the first number."""
+    layers = {m[0]: name for name in names if (m := re.match(r"\D*\.\d+\.", name))}
+    return list(layers.values()) or list(names[:1])
+
+
+def _spread_over(laid: Layout) -> PlanError:
+    what = f"an adapter beside the weights cannot follow them: {describe(laid)}"
+    return PlanError(Problem(where="engine.adapter", what=what, fix="engine.adapter: merged"))
 
 
 _OWN = "its attention is its own"

@@ -97,6 +97,19 @@ class Step:
     singles: int = field(init=False)
     """How many of the first pieces have one token."""
 
+    def to(self, device: torch.device | str, **_: Any) -> Step:
+        """Return the step for layers that lie on another device; what moves tensors asks for it."""
+        there = torch.device(device)
+        if there == self.device:
+            return self
+        if there not in self._elsewhere:
+            self._elsewhere[there] = Step(self.pool, self.pieces, there)
+        return self._elsewhere[there]
+
+    @cached_property
+    def _elsewhere(self) -> dict[torch.device, Step]:
+        return {}
+
     def __post_init__(self) -> None:
         singles = next((i for i, p in enumerate(self.pieces) if p.count > 1), len(self.pieces))
         object.__setattr__(self, "singles", singles)
@@ -288,11 +301,12 @@ def forward(model: nn.Module, ids: Sequence[int], step: Step, ends: Sequence[int
         step: Their pieces.
         ends: Places in `ids` whose next token is wanted.
     """
+    kept = None if hasattr(model, "hf_device_map") else step.device  # see _place.py
     out = model(
         input_ids=torch.tensor([ids], device=step.device),
         position_ids=step.positions,
         use_cache=False,
-        logits_to_keep=torch.tensor(ends, dtype=torch.long, device=step.device),
+        logits_to_keep=torch.tensor(ends, dtype=torch.long, device=kept),
         step=step,
     )
     logits: Tensor = out.logits[0]

@@ -15,7 +15,7 @@ from swift.chat.speaker import Speaker
 from swift.core.errors import MachineError, Problem, UserError
 from swift.engine import Delta, Load, Request, Served
 from swift.engine._answers import Answer, Queue
-from swift.engine._open import device_and_dtype, open_model
+from swift.engine._open import Opened, dtype_of, open_model
 from swift.engine._paged import Piece, Pool, Step, forward
 from swift.engine._sample import choose, logprobs
 
@@ -31,12 +31,13 @@ class TorchEngine:
     def __init__(self, served: Served, options: Torch) -> None:
         self.served = served
         self.speaker = Speaker.load(served.speech, served.template)
-        self._device, dtype = device_and_dtype(options.dtype)
-        model: Any = open_model(served, options.adapter, self._device, dtype)
-        self.model = model
+        dtype = dtype_of(options.dtype, served.device_map)
+        opened = open_model(served, options.adapter, dtype)
+        model: Any = opened.model
+        self.model, self._device = model, opened.device
         self._vocabulary: int = model.get_input_embeddings().num_embeddings
         self._context = _context(served, options)
-        self._pool = Pool(self._blocks(options, dtype), options.block_size)
+        self._pool = Pool(self._blocks(options, opened), options.block_size)
         self._context = min(self._context, self._pool.total * options.block_size)
         self._queue = Queue(self._pool, options.max_batch, options.max_step_tokens)
         self._inbox: SimpleQueue[Answer | None] = SimpleQueue()
@@ -179,16 +180,14 @@ class TorchEngine:
             if answer.ended:
                 self._queue.leave(answer)
 
-    def _blocks(self, options: Torch, dtype: torch.dtype) -> int:
+    def _blocks(self, options: Torch, opened: Opened) -> int:
         """Return how many blocks the cache has; raises where not even one fits."""
-        each = _bytes_per_token(self.model, dtype) * options.block_size
+        each = _bytes_per_token(self.model, opened.dtype) * options.block_size
         full = options.max_batch * -(-self._context // options.block_size)
         if options.cache_gb != "auto":
             room = options.cache_gb * 1e9
-        elif self._device.type == "cuda":
-            room = 0.8 * torch.cuda.mem_get_info(self._device)[0]
         else:
-            room = 2e9
+            room = 2e9 if opened.cache is None else opened.cache
         blocks = min(full, int(room / each))
         if blocks < 1:
             what = f"a block of the key/value cache takes {each / 1e9:.3g} GB: none fits"

@@ -23,8 +23,8 @@ def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
 
     Args:
         facts: Names the folder and its class.
-        attention: transformers' `attn_implementation`: sdpa, where the architecture has it; else
-            it is eager.
+        attention: transformers' `attn_implementation`. Where the architecture lacks it, sdpa is
+            taken, and where it lacks that, eager: `attention_of` tells.
 
     Raises:
         PlanError: transformers does not know the architecture, or the folder's own code fails.
@@ -61,8 +61,14 @@ def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
     return model
 
 
+def attention_of(model: nn.Module) -> str:
+    """Return the implementation of attention that a model really has; "" if it does not tell."""
+    inner = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
+    return str(getattr(getattr(inner, "config", None), "_attn_implementation", "") or "")
+
+
 def _possible(config: Any, attention: str, own: str) -> str:
-    """Return `attention`, or eager where the architecture computes its attention itself.
+    """Return `attention`, or the next best that the architecture has.
 
     `own` is the folder whose code is the architecture; "" where it is transformers' own.
     """
@@ -72,6 +78,8 @@ def _possible(config: Any, attention: str, own: str) -> str:
 
     mapping = AutoModelForCausalLM._model_mapping
     known = model_class(config, own) if own else mapping.get(type(config), None)
+    if attention == "flash_attention_2" and not getattr(known, "_supports_flash_attn", False):
+        attention = "sdpa"
     has = getattr(known, "_supports_sdpa", True)
     return "eager" if attention == "sdpa" and not has else attention
 

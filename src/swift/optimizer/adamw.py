@@ -30,7 +30,7 @@ class AdamW(Optimizer):
         """Return torch.optim.AdamW; fused, which is the fastest, where the device has that."""
         import torch
 
-        from swift.core.device import fused
+        from swift.seam.device import fused
 
         parts = [
             {"params": g["params"], "weight_decay": self.weight_decay if g["decay"] else 0.0}

@@ -30,7 +30,7 @@ class Site:
     """Where this process stands and computes."""
 
     device: str = "cpu"
-    """torch's device of this process: the `address` that core/device.py gives."""
+    """torch's device of this process: the `address` that seam/device.py gives."""
 
     dtype: str = "float32"
     """What the matrices are multiplied in; half types run under autocast."""

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from swift.core.device import widest
 from swift.parallel import Piece, Proof, Site, Source, Stepped, Sums
 from swift.parallel._fill import fill, is_sharded, local, place_of
 from swift.parallel._scale import LossScale
+from swift.seam.device import widest
 
 if TYPE_CHECKING:
     from swift.optimizer import Optimizer

@@ -53,6 +53,19 @@ def _enough_gpus(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem | 
 
 
 @rule
+def _trains_whole_layers_nowhere(
+    recipe: Recipe, facts: ModelFacts, here: Machine
+) -> Problem | None:
+    """A training that passes from device to device keeps all but one of them waiting."""
+    said = recipe.model.device_map
+    if said in ("auto", "none"):
+        return None
+    fix = "leave it out; parallel: fsdp shards the weights over devices, ddp copies them"
+    what = f"it is {said}, which is for answering: a training is spread by `parallel`"
+    return Problem(where="model.device_map", what=what, fix=fix)
+
+
+@rule
 def _has_flash(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem | None:
     """flash_attention_2 wants its package, devices that it has kernels for, and half types."""
     if recipe.model.attention != "flash_attention_2":

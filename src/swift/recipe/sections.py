@@ -33,6 +33,11 @@ class Model(Value):
     """Implementation of attention. auto: flash_attention_2 if its package is installed and knows
     the devices, else sdpa; eager for a model that has neither."""
 
+    device_map: str = Field(default="auto", min_length=1)
+    """Where a model that answers lies. auto: on one device if it fits, else layer by layer over
+    all, at last in the CPU's memory; none: on the first device, whatever its size; or a device:
+    cpu, npu:1. For training, `parallel` spreads it."""
+
     template: str = Field(default="auto", min_length=1)
     """Chat template: auto (the model's own), the path of a Jinja file, or a template's name."""
 

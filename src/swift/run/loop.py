@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from swift.core.device import peak_memory
 from swift.core.errors import Problem, TrainingError
 from swift.method import Method
 from swift.parallel import Placement, Stepped, Sums
+from swift.seam.device import peak_memory
 from swift.seam.types import Batch, Metrics, Outputs, Rows, View
 
 

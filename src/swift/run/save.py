@@ -15,12 +15,12 @@ from swift import __version__
 from swift.chat.template import choose
 from swift.chat.tokenize import Tokenizer
 from swift.checkpoint import CARD, Card, State, drop_old, write_state
-from swift.core.device import generators, set_generator
 from swift.core.files import sync_tree, usual_modes, write_text
 from swift.hub.shelf import commit_of
 from swift.model.quirks import made_of
 from swift.parallel import Piece
 from swift.run.world import barrier
+from swift.seam.device import generators, set_generator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from swift.core.device import address, ready
 from swift.core.env import Ranks, without_advice_of_bitsandbytes
 from swift.core.errors import Interrupted, Problem, SwiftError
 from swift.core.events import Events
 from swift.core.files import locked
+from swift.model.skeleton import attention_of
 from swift.parallel import Placement, Site, strategies
 from swift.run.data import Prepared, RunFeed, prepare
 from swift.run.folder import check_space
@@ -23,6 +23,7 @@ from swift.run.save import restore, save, size_of
 from swift.run.schedule import rate
 from swift.run.signals import Signals
 from swift.run.source import ModelSource
+from swift.seam.device import address, ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,6 +171,11 @@ def _begin(
     """Say what starts (or goes on), and return the number of the first step."""
     proof = policy.proof()
     start = feed.check_resume(resume, prepared) if resume else 0
+    real = attention_of(policy.model())
+    if real and real != plan.attention and not plan.model.given:
+        event(
+            "note", text=f"{plan.model.architecture} has no {plan.attention}: attention is {real}"
+        )
     event(
         "resume" if resume else "start",
         step=start,
@@ -179,6 +185,7 @@ def _begin(
         trainable=proof.trainable,
         numel=proof.numel,
         proof=vars(proof),
+        attention=real,
     )
     if resume:
         restore(policy, resume, ranks, plan.device)

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import torch.distributed as dist
 
-from swift.core.device import join
 from swift.core.env import Ranks, ranks
 from swift.core.errors import SwiftError
+from swift.seam.device import join
 
 
 @contextmanager
