@@ -13,9 +13,9 @@ from pathlib import Path
 
 from swift.chat.template import Template
 from swift.chat.tools import style_of
-from swift.chat.verify import end_left_out, verify
+from swift.chat.verify import NEEDED, OPTIONAL, end_left_out, verify
 from swift.chat.wires import wires
-from tests.chat.test_verify import FAILING, JINJA, KEPT, TOKENS, voice
+from tests.chat.test_verify import FAILING, JINJA, TOKENS, sources, voice
 
 DOC = Path(__file__).parents[1] / "docs" / "templates.md"
 BEGIN, END = "<!-- made by `python -m tools.templates` -->", "<!-- end -->"
@@ -23,8 +23,11 @@ BEGIN, END = "<!-- made by `python -m tools.templates` -->", "<!-- end -->"
 
 def public() -> list[str]:
     """Return a row for each public template."""
-    lines = ["| template | source | verified | spells calls | note |", "|---|---|---|---|---|"]
-    kept = {path.name for path in KEPT}
+    lines = [
+        "| family | template | source | spans verified | thinking | tools | spells calls | note |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    kept = sources()
     for path in JINJA:
         source = path.read_text(encoding="utf-8")
         with tempfile.TemporaryDirectory() as folder:
@@ -33,13 +36,20 @@ def public() -> list[str]:
         template = replace(template, end=end_left_out(template, tokenizer))
         verdict = verify(template, tokenizer)
         style = style_of(source)
-        where = "tests/chat/jinja" if path.name in kept else "trl"
+        row = kept.get(path.name)
         note = f"`{template.end}` ends an answer" if template.end else ""
         if path.stem.removesuffix("_training") in FAILING:
             note = "refused: " + next(iter(verdict.wrong.values()))
-        passed = ", ".join(verdict.taken) or "no"
-        spelt = style.name if style else ""
-        lines.append(f"| {path.stem} | {where} | {passed} | {spelt} | {_cell(note)} |")
+        cells = [
+            row["family"] if row else path.stem.removesuffix("_training").replace("_", " "),
+            path.stem,
+            f"{row['repository']}, {row['licence']}" if row else "trl",
+            ", ".join(name for name in NEEDED if name in verdict.taken) or "no",
+            *("yes" if name in verdict.taken else "" for name in OPTIONAL),
+            style.name if style else "",
+            _cell(note),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import re
 from dataclasses import replace
 from importlib.util import find_spec
@@ -65,8 +67,26 @@ def tried(folder: Path, source: str) -> tuple[Template, Verdict]:
     return template, verify(template, tokenizer)
 
 
+SOURCES = Path(__file__).parent / "jinja" / "sources.csv"
+
+
+def sources() -> dict[str, dict[str, str]]:
+    """Return file -> its family, repository, licence and digest."""
+    with SOURCES.open(encoding="utf-8", newline="") as file:
+        return {row["file"]: row for row in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda p: p.stem)
+def test_a_kept_template_says_whose_it_is_and_is_unchanged(path: Path) -> None:
+    row = sources()[path.name]
+    assert row["licence"] in ("MIT", "Apache-2.0")
+    assert "/" in row["repository"]
+    assert row["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def test_there_are_thirty_public_templates() -> None:
     assert len(KEPT) >= 30
+    assert sources().keys() == {path.name for path in KEPT}
     assert set(FAILING) <= {path.stem for path in KEPT}
 
 
@@ -150,6 +170,38 @@ def test_what_passed_is_not_tried_again_and_what_changed_is(
     tiny_tokenizer(folder, ["<|im_start|>", "<|im_end|>", "<more>"])
     trial_of(Template(CHATML, TOKENS), folder, cache)
     assert count == 3
+
+
+@pytest.mark.parametrize(
+    "spoilt", ["", "{", "[]", '{"end": 1}', "\x00", '{"end": "", "taken": []}']
+)
+def test_a_spoilt_cache_is_passed_over_and_mended(tmp_path: Path, spoilt: str) -> None:
+    folder, cache = tiny_tokenizer(tmp_path / "m", ["<|im_start|>", "<|im_end|>"]), tmp_path / "c"
+    first = trial_of(Template(CHATML, TOKENS), folder, cache)
+    (known,) = (cache / "templates").iterdir()
+    good = known.read_text()
+    known.write_text(spoilt)
+    again = trial_of(Template(CHATML, TOKENS), folder, cache)
+    assert (again.template, again.verdict) == (first.template, first.verdict)
+    assert known.read_text() == good
+
+
+def test_what_is_remembered_is_of_this_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, cache = tiny_tokenizer(tmp_path / "m", ["<|im_start|>", "<|im_end|>"]), tmp_path / "c"
+    trial_of(Template(CHATML, TOKENS), folder, cache)
+    monkeypatch.setattr(trial, "__version__", "another")
+    trial_of(Template(CHATML, TOKENS), folder, cache)
+    assert len(list((cache / "templates").iterdir())) == 2
+
+
+def test_a_verdict_is_one_line() -> None:
+    verdict = Verdict(
+        taken=("one turn", "thinking"), refused={"tools": "a\n  b"}, wrong={"system": "x"}
+    )
+    assert verdict.describe() == "spans verified: x; thinking: ok; tools: a b"
+    assert "tools: not tried" in replace(verdict, refused={}).describe()
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_anything(tmp_path: Path) -> None:

@@ -62,6 +62,9 @@ class Wire:
     assistant: str
     """The header of an answer: the generation prompt."""
 
+    lead: str = ""
+    """What an answer begins with before its words: the model says it, and it is trained."""
+
     end: str = ""
     """What the last answer ends with."""
 
@@ -183,7 +186,7 @@ def jinja(wire: Wire, text_of: Callable[[str], str]) -> str:
         "{%- set ns.round = ns.round + 1 -%}",
         "{%- else -%}",
         f"{{{{- {said(wire.assistant)} -}}}}",
-        "{% generation %}{{- message['content'] -}}",
+        f"{{% generation %}}{{{{- {said(wire.lead)} + message['content'] -}}}}",
         f"{{%- if loop.last -%}}{{{{- {said(wire.end)} -}}}}",
         f"{{%- else -%}}{{{{- {said(taught)} -}}}}{{%- endif -%}}{{% endgeneration %}}",
         f"{{%- if not loop.last -%}}{{{{- {said(rest)} -}}}}{{%- endif -%}}",
