@@ -196,7 +196,9 @@ def test_an_adapter_that_was_pushed_is_opened_by_name_in_peft_and_in_swift(
     made = tiny_chat_model(tmp_path / "made")
     written.repos["models/acme/chat"] = {p.name: p.read_bytes() for p in made.iterdir()}
     rows = chat_rows(tmp_path / "rows.jsonl", 9)
-    words = f"--model acme/chat --dataset {rows} --max_steps 4 --learning_rate 1e-2 --output_dir run"
+    words = (
+        f"--model acme/chat --dataset {rows} --max_steps 4 --learning_rate 1e-2 --output_dir run"
+    )
     assert main(["sft", *words.split()]) == 0
     assert main(["merge", "run"]) == 0
     swift = "import sys; from swift.cli.main import main; sys.exit(main(sys.argv[1:]))"

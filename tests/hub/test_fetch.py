@@ -52,8 +52,20 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
         monkeypatch.setenv("SWIFT_CACHE", str(tmp_path / "swift"))
         monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "ms-home"))
-        unset = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH")
-        for name in (*unset, "MODELSCOPE_API_TOKEN", "SWIFT_HUB", "HF_HUB_OFFLINE"):
+        unset = (
+            "HF_HUB_CACHE",
+            "HUGGINGFACE_HUB_CACHE",
+            "HF_TOKEN",
+            "HF_TOKEN_PATH",
+            "TRANSFORMERS_OFFLINE",
+        )
+        for name in (
+            *unset,
+            "HUGGING_FACE_HUB_TOKEN",
+            "MODELSCOPE_API_TOKEN",
+            "SWIFT_HUB",
+            "HF_HUB_OFFLINE",
+        ):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
         yield made
@@ -291,6 +303,16 @@ def test_a_token_opens_what_is_gated(world: World, monkeypatch: pytest.MonkeyPat
         fetch(TINY, hub="huggingface", patience=QUICK)
     monkeypatch.setenv("HF_TOKEN", "right")
     assert files(fetch(TINY, hub="huggingface", patience=QUICK)) == useful(world)
+
+
+@pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_either_name_of_offline_is_obeyed(
+    world: World, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(UserError, match="is not on this machine"):
+        fetch(TINY, patience=QUICK)
+    assert not world.log
 
 
 def test_offline_answers_at_once_and_names_what_is_missing(

@@ -98,9 +98,11 @@ def hubs() -> Hubs:
         modelscope_cache=Path(
             said("MODELSCOPE_CACHE") or Path.home() / ".cache" / "modelscope"
         ).expanduser(),
-        huggingface_token=said("HF_TOKEN", "").strip() or _stored_token(home),
+        huggingface_token=(said("HF_TOKEN") or said("HUGGING_FACE_HUB_TOKEN") or "").strip()
+        or _stored_token(home),
         modelscope_token=said("MODELSCOPE_API_TOKEN", "").strip() or _stored_session(),
-        offline=said("HF_HUB_OFFLINE", "").strip().upper() in ("1", "ON", "YES", "TRUE"),
+        offline=(said("HF_HUB_OFFLINE") or said("TRANSFORMERS_OFFLINE") or "").strip().upper()
+        in ("1", "ON", "YES", "TRUE"),
     )
 
 
