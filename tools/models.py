@@ -54,10 +54,29 @@ def _catalogue() -> list[str]:
         "",
         "*native*: transformers; *mapped*: we rewrite it as a native one; *converted*: another",
         "repository of the same model is native; *near*: a native one resembles it; *remote*: only",
-        "code of its own, which is not run. Any other model works through its config.json.",
+        "code of its own, which runs only where `trust_remote_code` allows it. Any other model",
+        "works through its config.json.",
         "",
         "If two models could have one name: an id comes before an id without its organisation,",
         "which comes before a further name; of equals the one on Hugging Face.",
+        "",
+        *_mapped(),
+    ]
+
+
+def _mapped() -> list[str]:
+    """Return the table of structures that are rewritten as native ones (model/quirks/)."""
+    found = [row for row in structures().values() if row.status == "mapped"]
+    lines = [f"| `{row.structure}` | {row.native[0]} | {row.note} |" for row in found]
+    return [
+        "## Rewritten as a native architecture",
+        "",
+        "Once, into the cache, tensor by tensor, with the tokenizer; nothing of the folder's own",
+        "code is run. `tests/model/test_rewritten.py` compares logits with the published arithmetic.",
+        "",
+        "| structure | as | |",
+        "|---|---|---|",
+        *lines,
         "",
     ]
 
