@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from swift.cli.main import main
-from swift.dataset.sources import find, rows
 
 ROWS = '{"messages": [{"role": "user", "content": "a"}]}\n' * 2
 
@@ -28,6 +27,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_data_set_that_was_pushed_into_a_folder_is_found_by_name(
     hub: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from swift.dataset.sources import find, rows
+
     assert main(["push", "rows.jsonl", "me/rows"]) == 0
     assert capsys.readouterr().out.strip() == (hub / "datasets" / "me" / "rows").as_uri()
     assert len(list(rows(find("me/rows")))) == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,7 +15,8 @@ from swift.checkpoint import Card, checkpoints, newest, read_card
 from swift.core.errors import DataError, PlanError, Problem, UserError
 from swift.core.files import size_words
 from swift.dataset.names import refs_of as data_refs_of
-from swift.dataset.sources import SUFFIXES, Source, rows
+from swift.dataset.raw import Raw
+from swift.dataset.readers import Reader, reader_of, suffixes
 from swift.hub.parcel import CARD, MARK, Bytes, Parcel, size_of
 from swift.hub.ref import Ref
 from swift.model.hubs import lacking
@@ -30,6 +31,9 @@ _REST = """config.json generation_config.json adapter_config.json *processor_con
     vocab.txt merges.txt *.model *.tiktoken *.jinja *.py modules.json configuration.json
     LICENSE* NOTICE* README.md""".split()
 """Of a model: what the ecosystem opens. Optimisers, states, logs, arguments stay at home."""
+
+_CARDS = ("configuration.json", "dataset_info.json", "dataset_infos.json", "state.json")
+"""Files that hubs put beside the rows of a data set."""
 
 _COUNTED = 1 << 28
 """Bytes of a data set up to which its rows are counted."""
@@ -240,9 +244,9 @@ def _of_data(place: Path, ref: Ref, source: str) -> Bundle:
                 found.left_out.append(inside.as_posix())
             else:
                 found.files[inside.as_posix()] = path
-    data = [p for p in found.files if Path(p).suffix.lower() in SUFFIXES]
+    data = _with_rows(found.files)
     if not data:
-        what = f"`{source}` is no run, no model and no data set ({', '.join(SUFFIXES)})"
+        what = f"`{source}` is no run, no model and no data set ({', '.join(suffixes())})"
         raise UserError(Problem(where="SOURCE", what=what, fix="give one of these"))
     own = found.files.get(CARD)
     ours = isinstance(own, Path) and MARK in own.read_text(encoding="utf-8", errors="replace")
@@ -251,17 +255,33 @@ def _of_data(place: Path, ref: Ref, source: str) -> Bundle:
     return _finished(found, place, ref, "data set")
 
 
-def _data_page(ref: Ref, data: list[str], files: Mapping[str, Bytes]) -> str:
+def _with_rows(files: Mapping[str, Bytes]) -> dict[str, Reader]:
+    """Return the readers of the files that hold rows; plain text is data only without tables."""
+    named = ((path, reader_of(Path(path))) for path in files if Path(path).name not in _CARDS)
+    found = {path: reader for path, reader in named if reader is not None}
+    tables = {path: reader for path, reader in found.items() if not reader.prose}
+    return tables or found
+
+
+def _data_page(ref: Ref, data: Mapping[str, Reader], files: Mapping[str, Bytes]) -> str:
     sizes = {name: size_of(files[name]) for name in data}
     columns: list[str] = []
-    count = None
-    if sum(sizes.values()) <= _COUNTED:
-        paths = tuple(Path(str(files[name])) for name in data)
-        count = 0
-        for raw in rows(Source(name=ref.id, files=paths)):
+    count = 0
+    counted = sum(sizes.values()) <= _COUNTED
+    for name, reader in data.items() if counted else ():
+        for raw in _read(Path(str(files[name])), reader):
             if raw.row is None:
                 what = f"{raw.origin} is no row ({raw.trouble})"
                 raise DataError(Problem(where="SOURCE", what=what, fix="mend or remove it"))
             columns = columns or list(raw.row)
             count += 1
-    return data_card(ref.id, count, columns, {n: size_words(s) for n, s in sizes.items()})
+    words = {name: size_words(size) for name, size in sizes.items()}
+    return data_card(ref.id, count if counted else None, columns, words)
+
+
+def _read(path: Path, reader: Reader) -> Iterator[Raw]:
+    try:
+        yield from reader.read(path)
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"{path} cannot be read: {error}"
+        raise DataError(Problem(where="SOURCE", what=what, fix="mend or remove it")) from error
