@@ -72,15 +72,19 @@ class Media:
     """Path, URL or `data:` URI. A path is as the row wrote it, from `data.image_folder` if it is
     no absolute one."""
 
+    frames: tuple[str, ...] = ()
+    """A film that is given as pictures, in their order; `source` is the first of them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Thing:
     """A thing in a picture: what it is called, and where it is."""
 
-    name: str
+    name: str = ""
+    """Empty: it has none of its own, as the second of two boxes of one name."""
 
-    box: tuple[float, ...]
-    """x1, y1, x2, y2, or x, y of a point: from the upper left corner."""
+    box: tuple[float, ...] = ()
+    """x1, y1, x2, y2, or x, y of a point: from the upper left corner. Empty: it has none."""
 
     scale: Literal["pixels", "unit", "thousand"] = "pixels"
     """Of the box: pixels of the picture as it is stored, or its sides are 1, or 1000."""
@@ -103,10 +107,18 @@ class Sample:
     tools: tuple[Mapping[str, Any], ...] = ()
 
     media: tuple[Media, ...] = ()
-    """In the order of their places: `<image>`, `<video>`, `<audio>` in the messages of `chosen`."""
+    """In the order of their places: `<image>`, `<video>`, `<audio>` in the messages of `chosen`. A
+    tag of a kind that there are no media of is a text like any."""
+
+    rejected_media: tuple[Media, ...] = ()
+    """In the order of their places in the messages of `rejected`."""
+
+    other_media: tuple[tuple[Media, ...], ...] = ()
+    """Of each of `positives`, then of each of `negatives`; nothing where none of them has any."""
 
     things: tuple[Thing, ...] = ()
-    """In the order of their places: `<ref-object>` and `<bbox>` in the messages."""
+    """The n-th `<ref-object>` in the messages is the n-th name here, the n-th `<bbox>` the n-th
+    box; without things these are texts like any."""
 
     label: bool | None = None
     """Whether the answer is a good one (KTO)."""
@@ -114,7 +126,7 @@ class Sample:
     margin: float | None = None
     """By how much `chosen` is better than `rejected` (reward models)."""
 
-    target: int | float | tuple[int, ...] | None = None
+    target: int | float | tuple[int, ...] | tuple[float, ...] | None = None
     """Class, classes or number that the model should tell (classification, regression)."""
 
     positives: tuple[tuple[Message, ...], ...] = ()

@@ -1,0 +1,62 @@
+"""Lists of turns: OpenAI's, ShareGPT's, Anthropic's; alone, or with other answers or texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swift.chat.message import Media, Message, Sample
+from swift.dataset.formats import format
+from swift.dataset.turns import TALKS, Reject, Row, Said, answer, conversation, first, led
+
+
+@format("messages", "messages|conversations|conversation")
+def read(row: Row) -> Sample:
+    """A list of turns, perhaps with another answer, or with texts that mean the same or not."""
+    said = led(row, conversation(first(row, TALKS)))
+    rejected = other_answer(row, said)
+    positives = texts(row, "positive_messages")
+    negatives = texts(row, "negative_messages")
+    return Sample(
+        chosen=said.turns,
+        rejected=rejected.turns,
+        media=said.media,
+        rejected_media=rejected.media,
+        positives=tuple(one.turns for one in positives),
+        negatives=tuple(one.turns for one in negatives),
+        other_media=inline_media(*positives, *negatives),
+    )
+
+
+def other_answer(row: Row, said: Said) -> Said:
+    """Return the conversation with the other answer of the row; nothing where there is none."""
+    if row.get("rejected_messages"):
+        return led(row, conversation(row["rejected_messages"]))
+    if not row.get("rejected_response"):
+        return Said()
+    other = answer(row["rejected_response"])
+    return Said(_up_to_question(said.turns) + other.turns, said.media + other.media)
+
+
+def _up_to_question(turns: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Return the turns up to the last of the user's: what comes after is the answer."""
+    asked = [i for i, turn in enumerate(turns) if turn.role == "user"]
+    if not asked:
+        raise Reject("no-question")
+    return turns[: asked[-1] + 1]
+
+
+def texts(row: Row, name: str) -> list[Said]:
+    """Return the conversations of a column: a list of them, or one."""
+    said: Any = row.get(name)
+    if not said:
+        return []
+    if not isinstance(said, list | tuple):
+        raise Reject("wrong-shape")
+    one = not isinstance(said[0], list | tuple)
+    return [conversation(said)] if one else [conversation(turns) for turns in said]
+
+
+def inline_media(*texts: Said) -> tuple[tuple[Media, ...], ...]:
+    """Return the media that came in each text; nothing where none did."""
+    found = tuple(text.media for text in texts)
+    return found if any(found) else ()
