@@ -14,10 +14,11 @@ from swift.chat.message import Message
 from swift.chat.speaker import Speaker
 from swift.checkpoint import served
 from swift.core.env import Ranks
-from swift.core.errors import PlanError
+from swift.core.errors import DataError, PlanError
 from swift.engine import Request, Sampling, engines
 from swift.plan import Plan, resolve
 from swift.recipe import read
+from swift.run.data import prepare
 from swift.run.folder import claim
 from swift.run.train import train
 from tests.kit import CHATML, chat_rows, tiny_chat_model
@@ -154,3 +155,37 @@ def test_a_wires_further_ends_end_answers_wherever_its_checkpoint_goes(bare: Pat
         (other,) = engine.generate([Request(ids=ask.ids, sampling=deaf)])
     assert (answer.finish, answer.ids, answer.text) == ("stop", (hash_,) * 3, "")
     assert (other.finish, other.text) == ("length", "#####")
+
+
+OPENED = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and loop.last %}<think>\n{% endif %}"
+    "{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+
+
+def test_an_answer_that_the_past_writes_otherwise_is_not_trained_and_told(bare: Path) -> None:
+    """Its prompt ended with <think>, which the template writes of the last answer alone."""
+    (bare / "odd.jinja").write_text(OPENED)
+    turns = [{"role": role, "content": "a"} for role in ("user", "assistant") * 2]
+    (bare / "rows.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    made = plan(bare, str(bare / "odd.jinja"))
+    events: list[dict[str, Any]] = []
+    prepared = prepare(made, lambda event, **more: events.append({"event": event, **more}))
+    (told,) = [event["text"] for event in events if event["event"] == "warning"]
+    assert told.startswith("1 answers in 1 conversations are not trained")
+    ids, trained = prepared.train.sequence(0, 0)
+    said = Speaker.load(bare / "model", "chatml").tokenizer.decode(ids[trained].tolist())
+    assert said == "<think>\na<|im_end|>\n"
+
+
+def test_rows_with_tools_stop_a_run_whose_template_writes_none(bare: Path) -> None:
+    turns = [{"role": role, "content": "a"} for role in ("user", "assistant")]
+    row = {"messages": turns, "tools": [{"type": "function", "function": {"name": "find"}}]}
+    (bare / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match="which the chat template does not take") as caught:
+        prepare(plan(bare, "chatml"), lambda event, **more: None)
+    (problem,) = caught.value.problems
+    assert problem.where.endswith("rows.jsonl:1")
+    assert problem.fix.startswith("model.template: ")

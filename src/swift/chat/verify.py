@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from swift import __version__
+from swift.chat.asked import WAYS
 from swift.chat.message import Message
 from swift.chat.template import Spanned, Template
 from swift.chat.tokenize import Tokenizer
@@ -257,7 +258,7 @@ def _wrong(template: Template, tokenizer: Tokenizer, probe: Probe, spanned: Span
 def _prompts(template: Template, probe: Probe) -> list[str]:
     """Return what inference asks: as it is by default, without thinking, and with it."""
     found = []
-    for options in ({}, {"enable_thinking": False}, {"enable_thinking": True}):
+    for options in WAYS:
         with suppress(DataError):
             asked = probe.messages[:-1]
             found.append(template.render(asked, probe.tools, generation_prompt=True, **options))

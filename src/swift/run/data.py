@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from swift.chat.asked import Asked
 from swift.chat.speaker import Speaker
 from swift.chat.thinking import thinks
 from swift.chat.tokenize import Tokenizer
@@ -110,9 +111,10 @@ def _encoded(
     if plan.model.context:
         most = min(most, plan.model.context)
     pairs = len(recipe.method.sides) == 2
+    template = Asked.of(tried.template) if tried else None
     made = encode(
         _written(_samples(parts, pairs, report), tried, report),
-        tried.template if tried else None,
+        template,
         tokenizer,
         pairs=pairs,
         supervise="all" if recipe.task == "text" else recipe.method.supervise,
@@ -121,6 +123,8 @@ def _encoded(
         report=report,
     )
     event("data", split=split, text=report.describe(), **report.as_dict())
+    if template is not None and (left := template.describe()):
+        event("warning", text=left)
     if report.samples < report.rows / 2:
         event("warning", text=f"only {report.samples:,} of {report.rows:,} rows are trained on")
     return made
@@ -180,7 +184,7 @@ def _written(samples: Iterable[Sample], tried: Trial | None, report: Report) -> 
 def _lacking(sample: Sample, tried: Trial) -> Iterator[Problem]:
     verdict = tried.verdict
     if sample.tools and "tools" not in verdict.taken:
-        what = f"the row has tools, which the chat template cannot: {verdict.says('tools')}"
+        what = f"the row has tools, which the chat template does not take: {verdict.says('tools')}"
         fix = "model.template: the path of a Jinja file that writes tools; or rows without them"
         yield Problem(where=sample.origin, what=what, fix=fix)
     if "thinking" in verdict.wrong and any(thinks(m) for m in sample.chosen):
