@@ -204,6 +204,15 @@ def test_private_is_private_and_what_is_public_cannot_be_hidden(
         to(hub, hidden)
 
 
+def test_modelscope_is_told_the_licence_of_the_page_and_no_other(
+    hub_world: World, tmp_path: Path
+) -> None:
+    own = {"README.md": b"---\nlicense: mit\n---\n"}
+    to("modelscope", parcel(tmp_path / "model", also=own))
+    to("modelscope", parcel(tmp_path / "model", id="me/silent"))
+    assert hub_world.licenses == {"models/me/new": "mit", "models/me/silent": ""}
+
+
 def test_a_branch_is_made_where_there_is_none(hub_world: World, tmp_path: Path) -> None:
     made = parcel(tmp_path / "model")
     ref = Ref(id="me/new", revision="trial")

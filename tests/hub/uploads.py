@@ -159,6 +159,7 @@ class Uploads(BaseHTTPRequestHandler):
             owner = said["Owner"]
         name = f"{kind}/{owner}/{said['Name']}"
         self.world.repos[name] = {"README.md": BLANK.encode()}
+        self.world.licenses[name] = said.get("License", "")
         if str(said["Visibility"]) == "1":
             self.world.private.add(name)
         self._json(200, {"Code": 200, "Success": True, "Data": {"Name": said["Name"]}})

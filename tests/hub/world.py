@@ -94,6 +94,9 @@ class World:
     private: set[str] = field(default_factory=set)
     """Repositories that only a token shows."""
 
+    licenses: dict[str, str] = field(default_factory=dict)
+    """Repository -> the licence it was made with (ModelScope)."""
+
     branches: set[tuple[str, str]] = field(default_factory=set)
     """(repository, branch) that were made besides the main one; all hold the same files."""
 

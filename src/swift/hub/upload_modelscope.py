@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from functools import partial
 from http.client import HTTPException
@@ -13,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from swift.core.errors import Problem, UserError
 from swift.hub.modelscope import ModelScope
-from swift.hub.parcel import Bytes, Parcel, digest_of, opened, size_of
+from swift.hub.parcel import CARD, Bytes, Parcel, digest_of, opened, size_of
 from swift.hub.progress import Progress, Show, Tally
 from swift.hub.ref import Listing, Ref
 from swift.hub.web import Cut, Refused, Unreachable, Web
@@ -54,6 +55,8 @@ class Up:
         sees = _PRIVATE if parcel.private else _PUBLIC
         models = parcel.ref.kind == "models"
         body = {"Path" if models else "Owner": owner, "Name": name, "Visibility": sees}
+        if license := _license(parcel.files.get(CARD)):
+            body["License"] = license
         self._ask("POST", parcel.ref.kind, web, body=body, form=not models)
 
     def listing(self, ref: Ref, web: Web) -> Listing | None:
@@ -196,6 +199,17 @@ def _action(path: str, source: Bytes, oid: str | None) -> dict[str, Any]:
 def _inline(path: str, size: int) -> bool:
     at = PurePosixPath(path)
     return not size or at.name in _PARSED or (size <= _INLINE and at.suffix.lower() in _TEXT)
+
+
+def _license(card: Bytes | None) -> str:
+    """Return the licence that a page's front matter names; "" where it names none."""
+    if card is None:
+        return ""
+    with opened(card) as file:
+        text = file.read(1 << 16).decode("utf-8", "replace")
+    head = re.match(r"---\n(.*?\n)---", text, re.DOTALL)
+    said = re.search(r"^license: *([\w.-]+) *$", head[1], re.MULTILINE) if head else None
+    return said[1] if said else ""
 
 
 def _repo(ref: Ref) -> str:
