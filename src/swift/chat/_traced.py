@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -29,8 +30,8 @@ PIECE, OPEN, CLOSE, SAID, DONE = "\ufdd0\ufdd1\ufdd2\ufdd3\ufdd4"
 """A piece begins; a message's body begins, ends (its number follows); a `{% generation %}` block
 begins, ends. Unicode keeps these codes for programs' own use: no text has them."""
 
-_MARK = re.compile("([\ufdd0\ufdd3\ufdd4]|[\ufdd1\ufdd2].)", re.DOTALL)
-_ANY_MARK = re.compile("[\ufdd0-\ufdd4]")
+MARK = re.compile("([\ufdd0\ufdd3\ufdd4]|[\ufdd1\ufdd2].)", re.DOTALL)
+ANY_MARK = re.compile("[\ufdd0-\ufdd4]")
 _FIRST = 0xF0000
 """Numbers are written as characters, the first as this one."""
 
@@ -165,10 +166,29 @@ class Trace:
     said: Sequence[tuple[int, int]]
     """What `{% generation %}` encloses."""
 
+    def turn_of(self, begin: int) -> int:
+        """Return the message whose turn holds a character, -1 where none does."""
+        return next((n for n, first, end in self.turns if first <= begin < end), -1)
+
+    def without_header(self, begin: int, end: int, header: str) -> tuple[int, int]:
+        """Cut the header off a turn: at the last beginning of a piece in it, or at its end.
+
+        A generation prompt that stops within a header (a bare role, to be followed by a channel or
+        a receiver) leaves headers to the model: then they are trained.
+        """
+        if header[-1:].isalnum():
+            return begin, end
+        turn = self.text[begin:end]
+        shared = next((i for i, c in enumerate(header) if not turn.startswith(c, i)), len(header))
+        last = self.pieces[bisect_right(self.pieces, begin + shared) - 1]
+        if last > begin:
+            return last, end
+        return (begin + shared if shared == len(header) else begin), end
+
 
 def read(marked: str) -> Trace:
     """Take the marks out of a rendering."""
-    parts = _MARK.split(marked)  # text, mark, text, mark, …, text
+    parts = MARK.split(marked)  # text, mark, text, mark, …, text
     size = opened = begun = 0
     turns: list[tuple[int, int, int]] = []
     pieces: list[int] = []
@@ -197,24 +217,24 @@ def read(marked: str) -> Trace:
 def holds_marks(value: Any) -> bool:
     """Tell whether a mark stands in a text anywhere in `value`."""
     if isinstance(value, str):
-        return _ANY_MARK.search(value) is not None
+        return ANY_MARK.search(value) is not None
     if isinstance(value, Mapping):
         return any(holds_marks(v) or holds_marks(k) for k, v in value.items())
     return isinstance(value, Iterable) and any(map(holds_marks, value))
 
 
-def compiled(source: str, *, marking: bool) -> Any:
+def compiled(source: str, *, marking: bool, world: type[World] = World) -> Any:
     """Return a template in its sandbox, with what transformers gives it.
 
     Raises:
         DataError: It is not Jinja.
     """
-    world = World(marking=marking)
-    world.filters["tojson"] = _tojson
-    world.globals["raise_exception"] = _raise
-    world.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    made = world(marking=marking)
+    made.filters["tojson"] = _tojson
+    made.globals["raise_exception"] = _raise
+    made.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
     try:
-        return world.from_string(source)
+        return made.from_string(source)
     except TemplateSyntaxError as error:
         raise DataError(
             Problem(where=f"chat template, line {error.lineno}", what=f"not Jinja: {error.message}")

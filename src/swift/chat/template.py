@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from swift.chat.wires import stops_in, wire, wire_of
 from swift.core.errors import DataError, Problem
 
 if TYPE_CHECKING:
+    from swift.chat._followed import Follower
     from swift.chat._traced import Trace
 
 _THINKING = "<think"
@@ -72,7 +72,7 @@ class Template:
             DataError: The template refuses the conversation.
         """
         said = [m.as_dict() for m in messages]
-        return self._run(self._plain, said, tools, generation_prompt, **more)
+        return self.run(self._plain, said, tools, generation_prompt, **more)
 
     def spans(
         self,
@@ -89,12 +89,23 @@ class Template:
         Raises:
             DataError: The template refuses, or a turn cannot be found.
         """
+        return self._follower.spans(
+            messages, tools, more, lambda: self.rendered(messages, tools, **more)
+        )
+
+    def rendered(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
+        **more: Any,
+    ) -> Spanned:
+        """Return what `spans` returns; the template is run for it, whatever is known of it."""
         trace = self._trace(messages, tools, more)
-        if self._marked.environment.says:
-            spans = [(_turn_of(trace, begin), begin, end) for begin, end in trace.said]
+        if self.says:
+            spans = [(trace.turn_of(begin), begin, end) for begin, end in trace.said]
         else:
             spans = [
-                (number, *self._without_header(trace, begin, end))
+                (number, *trace.without_header(begin, end, self.header))
                 for number, begin, end in trace.turns
                 if messages[number].role == "assistant"
             ]
@@ -119,6 +130,18 @@ class Template:
 
         return compiled(self.source, marking=False)
 
+    @property
+    def says(self) -> bool:
+        """Whether it has `{% generation %}` blocks."""
+        found: bool = self._marked.environment.says
+        return found
+
+    @cached_property
+    def _follower(self) -> Follower:
+        from swift.chat._followed import Follower
+
+        return Follower(self)
+
     @cached_property
     def _marked(self) -> Any:
         from swift.chat._traced import compiled
@@ -132,7 +155,7 @@ class Template:
 
         asked = Numbered(role="user", content="x")
         asked.number = 0
-        trace = read(self._run(self._marked, [asked], (), True))
+        trace = read(self.run(self._marked, [asked], (), True))
         return trace.text[trace.turns[-1][2] :].partition(_THINKING)[0] if trace.turns else ""
 
     def _trace(
@@ -155,7 +178,7 @@ class Template:
                     fix="take it out: it is no character",
                 )
             )
-        trace = read(self._run(self._marked, said, tools, False, **more))
+        trace = read(self.run(self._marked, said, tools, False, **more))
         self._check(trace, messages, tools, more)
         return trace
 
@@ -163,7 +186,7 @@ class Template:
     def _checked(self) -> set[tuple[str, ...]]:
         return set()
 
-    def _run(
+    def run(
         self,
         template: Any,
         messages: Sequence[Mapping[str, Any]],
@@ -171,6 +194,11 @@ class Template:
         generation_prompt: bool,
         **more: Any,
     ) -> str:
+        """Return what a program made of `source` writes.
+
+        Raises:
+            DataError: It refuses.
+        """
         try:
             text: str = template.render(
                 messages=messages,
@@ -184,22 +212,6 @@ class Template:
             raise DataError(Problem(what=f"the chat template refuses it: {error}")) from error
         return text
 
-    def _without_header(self, trace: Trace, begin: int, end: int) -> tuple[int, int]:
-        """Cut the header off a turn: at the last beginning of a piece in it, or at its end.
-
-        A generation prompt that stops within a header (a bare role, to be followed by a channel or
-        a receiver) leaves headers to the model: then they are trained.
-        """
-        header = self.header
-        if header[-1:].isalnum():
-            return begin, end
-        turn = trace.text[begin:end]
-        shared = next((i for i, c in enumerate(header) if not turn.startswith(c, i)), len(header))
-        last = trace.pieces[bisect_right(trace.pieces, begin + shared) - 1]
-        if last > begin:
-            return last, end
-        return (begin + shared if shared == len(header) else begin), end
-
     def _all_found(self, messages: Sequence[Message], found: set[int]) -> None:
         """See to it that no answer is lost in silence.
 
@@ -211,7 +223,7 @@ class Template:
             if message.role == "assistant" and (message.content or message.more.get("tool_calls"))
         ]
         lost = [number for number in answers if number not in found]
-        if not lost or (found and self._marked.environment.says):
+        if not lost or (found and self.says):
             return
         raise DataError(
             Problem(
@@ -314,8 +326,3 @@ def _read(path: Path) -> str:
         raise DataError(
             Problem(where=str(path), what=f"the chat template cannot be read: {error}")
         ) from error
-
-
-def _turn_of(trace: Trace, begin: int) -> int:
-    """Return the message whose turn holds a character, -1 where none does."""
-    return next((n for n, first, end in trace.turns if first <= begin < end), -1)
