@@ -264,7 +264,12 @@ def test_a_killed_push_sends_again_only_the_file_it_was_at(
     words = [sys.executable, "-c", _KILLED, json.dumps({"folder": str(folder), "hub": hub})]
     hub_world.cut_up = [10**9, 100_000]  # the first passes
     child = subprocess.Popen(words, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    hub_world.when_cut = child.kill
+
+    def kill() -> None:
+        hub_world.stored.wait(30)  # the client sends both at once
+        child.kill()
+
+    hub_world.when_cut = kill
     assert child.wait(60) < 0
     assert len(hub_world.blobs) == 1 and not hub_world.commits
     hub_world.when_cut = None

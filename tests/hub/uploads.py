@@ -189,4 +189,5 @@ class Uploads(BaseHTTPRequestHandler):
         assert hashlib.sha256(data).hexdigest() == oid
         self.asked.sent = len(data)
         self.world.blobs[oid] = data
+        self.world.stored.set()
         self._json(200, {})

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -108,6 +108,9 @@ class World:
 
     cut_up: list[int] = field(default_factory=list)
     """Bytes of an upload after which the connection is cut, for one upload each."""
+
+    stored: Event = field(default_factory=Event)
+    """Set once an upload is whole."""
 
     when_cut: Callable[[], None] | None = None
     """Done when an upload is cut."""
