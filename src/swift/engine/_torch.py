@@ -201,8 +201,15 @@ def _context(served: Served, options: Torch) -> int:
 
 
 def _bytes_per_token(model: Any, dtype: torch.dtype) -> int:
-    """Return what one token's keys and values take in all layers."""
+    """Return what one token's keys and values take in all layers, which may differ in width."""
     text = model.config.get_text_config()
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return int(text.num_hidden_layers * heads * width * 2 * dtype.itemsize)
+    count = int(text.num_hidden_layers)
+    layers = text.per_layer_config if getattr(text, "is_heterogeneous", False) else [text] * count
+    return 2 * dtype.itemsize * sum(map(_width, layers))
+
+
+def _width(layer: Any) -> int:
+    """Return how many numbers a layer's key of one token has."""
+    heads = getattr(layer, "num_key_value_heads", None) or layer.num_attention_heads
+    own = getattr(layer, "head_dim", None) or layer.hidden_size // layer.num_attention_heads
+    return int(heads * own)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from swift.core.errors import PlanError, Problem
 from swift.parallel import Piece, Proof, Site, Source, Stepped, Sums
 from swift.parallel._fill import fill, is_sharded, local, place_of
 from swift.parallel._scale import LossScale
@@ -86,6 +87,8 @@ class TorchPlacement:
             with self._last_only(number == len(batches) - 1):
                 out = self._forward(batch, needs)
                 loss, metrics = terms(number, out)
+                if not loss.requires_grad:
+                    raise _unreached()
                 (loss * (self.factor * self._scale.value)).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
             names = list(metrics)
@@ -104,8 +107,9 @@ class TorchPlacement:
     def _wide(self, value: Tensor | float) -> Tensor:
         """Return a number on this rank's device, in the widest type that it adds up."""
         device = self._site.device
-        moved = value.to(device) if isinstance(value, Tensor) else value
-        return torch.as_tensor(moved, dtype=widest(device), device=device)
+        if isinstance(value, Tensor):
+            return value.detach().to(device).to(widest(device))
+        return torch.full((), value, dtype=widest(device), device=device)
 
     def no_grad(self, batches: Sequence[Batch], role: str, needs: frozenset[Need]) -> list[Outputs]:
         """Return outputs without gradient, dropout off; "reference" switches adapters off."""
@@ -251,3 +255,8 @@ class TorchPlacement:
             local_numel=sum(self._source.numel(local(p)) for p in parameters),
             trainable=sum(p.numel() for _, p in self.trained),
         )
+
+
+def _unreached() -> PlanError:
+    what = "no gradient reaches the weights that are trained: the model's own layers cut it off"
+    return PlanError(Problem(where="tuner", what=what, fix="tuner: full, or other targets"))
