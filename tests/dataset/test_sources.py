@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swift.core.errors import DataError, MachineError
-from swift.dataset.sources import SUFFIXES, Raw, find, rows
+from swift.dataset.readers import suffixes
+from swift.dataset.sources import Raw, find, rows
 
 ROWS = [{"query": f"q{i}", "response": f"r{i}"} for i in range(20)]
 
@@ -212,7 +213,7 @@ def _blank(line: bytes) -> bool:
         return False
 
 
-@given(st.binary(max_size=60), st.sampled_from(SUFFIXES))
+@given(st.binary(max_size=60), st.sampled_from(suffixes()))
 def test_any_bytes_in_any_file_end_as_rows_or_a_data_error(data: bytes, suffix: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"x{suffix}"

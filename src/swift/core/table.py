@@ -57,6 +57,11 @@ class Table(Generic[R]):
         foreign = tuple(self._rows[name] for name in self._foreign if name in self._rows)
         return (*foreign, *(row for name, row in self._rows.items() if name not in self._foreign))
 
+    def foreign(self) -> frozenset[str]:
+        """Return the names of the rows that plug-ins added."""
+        self._and_installed()
+        return frozenset(name for name in self._foreign if name in self._rows)
+
     def names(self) -> tuple[str, ...]:
         """Return the names of all rows."""
         return tuple(self._and_installed())

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import errno
-import json
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from swift.core.errors import DataError, MachineError, Problem
-from swift.dataset.names import stands_for
+from swift.dataset.adapters import Adapt, adapter_of
+from swift.dataset.folder import Parts, parts_of
+from swift.dataset.hubs import on_hubs
+from swift.dataset.names import Listed, brought, find_row
+from swift.dataset.raw import Raw
+from swift.dataset.readers import Read, reader_of, suffixes
+from swift.dataset.readers.opened import PACKED, ArchiveError, not_utf8
+from swift.dataset.readers.prose import read as read_prose
+from swift.dataset.said import Said, readings
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+__all__ = ["Raw", "Source", "find", "rows"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Raw:
-    """A row as it was found."""
-
-    row: dict[str, Any] | None
-    """None where the line is broken."""
-
-    origin: str
-    """"mine.jsonl:17"."""
-
-    trouble: str = ""
-    """Why there is no row: "broken-line", "not-utf-8"."""
+Note = Callable[[str, str], None]
+"""Is told (name of a trouble, origin), as `Report.note`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,52 +32,111 @@ class Source:
 
     name: str
     files: tuple[Path, ...] = ()
+    """Those of the part to learn from."""
+
+    parts: Parts = field(default_factory=dict)
+    """All its parts, where it has several."""
+
+    part: str = ""
+    """The part that was asked for; "": the one that `rows` is asked for."""
+
     generator: str = ""
     """Name of a generated data set, instead of files."""
 
     take: int | None = None
     """How many rows to draw; None for all."""
 
+    adapter: str = ""
+    """What makes columns of its rows that a format knows; "" for nothing."""
 
-def find(name: str) -> Source:
-    """Return the source called `name` (`name#500`: 500 rows drawn).
+    documents: str = "file"
+    """What is one document of a plain text: file, paragraph, line."""
 
-    Looked up as a path, then as ./data/NAME.*, then in the catalogue, then in the hub.
+
+def find(name: str, *, subset: str = "", part: str = "", documents: str = "file") -> Source:
+    """Return the source called `name`, as `[HF::|MS::]NAME[@REVISION][:SUBSET][#ROWS]`.
+
+    Looked up as a path, then among plug-ins, then as ./data/NAME.*, then in the catalogue, then in
+    the hubs.
+
+    Args:
+        name: What is meant.
+        subset: Its subset, where the name does not say; "a/b" for two, "all" for every one.
+        part: The part to read whatever `rows` is asked for ("test"); "" for none.
+        documents: What is one document of a plain text: file, paragraph, line.
 
     Raises:
-        DataError: There is none; every place looked at is named.
+        DataError: There is none, or it has no such subset or part; every place is named.
         UserError: SWIFT_HUB names no hub, or several of its data sets have that name.
     """
-    whole = _files(_path(name))  # a path may hold a # of its own
-    stem, sign, count = name.rpartition("#")
-    if whole or not sign:
-        stem, sign, count = name, "", ""
-    if sign and not (count.isdecimal() and len(count) < 19 and int(count)):
-        raise DataError(
-            Problem(
-                where="dataset",
-                what=f"`{name}`: after # comes a number of rows, not `{count}`",
-                fix=f"{stem}#500",
-            )
-        )
-    take = int(count) if sign else None
-    path = _path(stem)
-    beside = (_files(Path("data") / f"{stem}{suffix}") for suffix in SUFFIXES)
-    files = whole or _files(path) or next(filter(None, beside), ())
-    if files:
-        _readable(files)
-        return Source(name=name, files=files, take=take)
-    named = stands_for(stem, SUFFIXES)
-    if named.files or named.generator:
-        return Source(name=name, files=named.files, generator=named.generator, take=take)
-    raise DataError(
-        Problem(
-            where="dataset",
-            what=f"there is no data set `{stem}`: {path} is no file and no folder with data files, "
-            f"there is no {Path('data') / stem}.*; {named.missed}",
-            fix=named.fix,
-        )
-    )
+    source = _found(name, tuple(filter(None, subset.split("/"))))
+    if part and not source.generator and part not in source.parts:
+        has = ", ".join(source.parts)
+        what = f"`{name}` has no part `{part}`; it has {has}"
+        fix = f"split: {next(iter(source.parts))}"
+        raise DataError(Problem(where="dataset", what=what, fix=fix))
+    return replace(source, part=part or source.part, documents=documents)
+
+
+def _found(name: str, subsets: tuple[str, ...]) -> Source:
+    said = Said(stem=name)
+    for said in readings(name):
+        said = said if said.subsets else replace(said, subsets=subsets)
+        if said.hub == "auto" and (parts := _there(_path(said.stem), said.subsets)):
+            return _of_parts(name, said, parts)
+    row = brought(said.stem) if said.hub == "auto" else None
+    if row is None and said.hub == "auto":
+        files = next(filter(None, map(_file, _beside(said.stem))), ())
+        if files:
+            return _of_parts(name, said, {"train": files})
+    row = row or find_row(said.stem)
+    if row is not None and row.source:
+        return _own(name, said, row)
+    real, adapter = (said.subsets, "") if row is None else _variant(row, said.subsets)
+    found = on_hubs(said.stem, row, said.hub, said.revision, real)
+    if found.parts:
+        return replace(_of_parts(name, said, found.parts, row.part if row else ""), adapter=adapter)
+    missed = [f"{_path(said.stem)} is no file and no folder with data files"]
+    missed += ["no plug-in brings it", f"there is no {Path('data') / said.stem}.*"]
+    what = f"there is no data set `{said.stem}`: {', '.join(missed)}; {found.missed}"
+    raise DataError(Problem(where="dataset", what=what, fix=found.fix))
+
+
+def _variant(row: Listed, subsets: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Return the subsets to open, and the adapter that these want.
+
+    A subset that only the adapter knows is another way to read the same files.
+    """
+    adapter = adapter_of(row.adapter, subsets or row.subsets[:1])
+    ways = {name for case in row.adapter.split(" ;; ") for name in case.split("=>")[0].split(",")}
+    ways = {way.strip() for way in ways if "=>" in row.adapter}
+    return tuple(s for s in subsets if s in row.subsets or s not in ways), adapter
+
+
+def _of_parts(name: str, said: Said, parts: Parts, usual: str = "") -> Source:
+    """Return the source that reads these files; `usual` is the part where nobody says."""
+    for path in (path for files in parts.values() for path in files):
+        _check(path)
+    files = tuple(p for part in (usual or "train").split("|") for p in parts.get(part, ()))
+    if not files and len(parts) == 1 and not usual:
+        usual, files = next(iter(parts.items()))
+    if not files:
+        what = f"`{said.stem}` has no part `{usual or 'train'}`; it has {', '.join(parts)}"
+        fix = f"dataset: {{name: {said.stem}, split: {next(iter(parts))}}}"
+        raise DataError(Problem(where="dataset", what=what, fix=fix))
+    return Source(name=name, files=files, parts=parts, take=said.take)
+
+
+def _own(name: str, said: Said, row: Listed) -> Source:
+    """Return a source that is on no hub: one that is made here, or that a plug-in brings along."""
+    kind, _, place = row.source.partition(":")
+    if kind == "generated":
+        return Source(name=name, generator=place, take=said.take)
+    parts = _there(Path(place), said.subsets)
+    if not parts:
+        what = f"its plug-in says that the rows of `{row.name}` are in {place}, and none are there"
+        raise DataError(Problem(where="dataset", what=what, fix=f"mend the source of {row.name}"))
+    return replace(_of_parts(name, said, parts, row.part), adapter=_variant(row, said.subsets)[1])
 
 
 def _path(name: str) -> Path:
@@ -93,173 +147,144 @@ def _path(name: str) -> Path:
         return Path(name)
 
 
-def _files(path: Path) -> tuple[Path, ...]:
-    """Return the file, or the data files of the folder; nothing where neither is."""
+def _there(path: Path, subsets: tuple[str, ...] = ()) -> Parts:
+    """Return the parts of a folder, or the file; {} where neither is."""
     try:
         if path.is_dir():
-            inside = (p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-            return tuple(sorted(p for p in inside if not p.name.startswith(".")))
-        return (path,) if path.is_file() else ()
+            return parts_of(path, subsets)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
+            return {}
+        raise _cannot_read(path, error) from error
+    files = () if subsets else _file(path)
+    return {"train": files} if files else {}
+
+
+def _file(path: Path) -> tuple[Path, ...]:
+    try:
+        return (path,) if path.is_file() else ()
+    except (OSError, ValueError) as error:  # a name too long, or with half a character
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
             return ()
         raise _cannot_read(path, error) from error
 
 
-def _readable(files: tuple[Path, ...]) -> None:
-    for path in files:
-        if path.suffix.lower() not in SUFFIXES:
-            raise DataError(
-                Problem(
-                    where=str(path),
-                    what=f"`{path.suffix or path.name}` is no kind of file that is read",
-                    fix=f"one of {', '.join(SUFFIXES)}",
-                )
-            )
+def _beside(stem: str) -> Iterator[Path]:
+    """Yield the files that may hold the rows of ./data/NAME.*."""
+    for packed in ("", *PACKED):
+        for suffix in suffixes():
+            yield Path("data") / f"{stem}{suffix}{packed}"
 
 
-def rows(source: Source, *, split: str = "train", seed: int = 42) -> Iterator[Raw]:
-    """Yield the rows of a source, streamed; with `take` a draw by `seed`, in the file's order.
+def _check(path: Path) -> None:
+    if reader_of(path) is not None:
+        return
+    packed = path.suffix.lower() in PACKED
+    inside = path.with_suffix("").suffix if packed else path.suffix
+    what = f"`{inside or path.name}` is no kind of file that is read"
+    fix = f"one of {', '.join(suffixes())}, also with {', '.join(PACKED)}"
+    if packed and inside in suffixes():
+        what = f"a `{inside}` file is not read while it is packed as `{path.suffix}`"
+        fix = f"unpack it: it is compressed inside already ({path.with_suffix('').name})"
+    raise DataError(Problem(where=str(path), what=what, fix=fix))
+
+
+def rows(
+    source: Source, *, split: str = "train", seed: int = 42, note: Note | None = None
+) -> Iterator[Raw]:
+    """Yield the rows of a source, streamed; with `take` a draw by `seed`, in the files' order.
+
+    Args:
+        source: What `find` returned.
+        split: The part wanted; a source that has no such part gives its training part.
+        seed: Of the draw; the same rows for the same seed on every machine.
+        note: Is told of what happens to a whole source or file: "fewer-rows", "empty-file".
 
     Raises:
         DataError: A file is not what its name says, or not UTF-8; says where it breaks.
         MachineError: A file may not be read, or its disk fails.
     """
+    note = note or (lambda name, origin: None)
     if source.take is None:
-        yield from _all(source, split, seed)
+        yield from _all(source, split, seed, note)
         return
-    count = sum(1 for _ in _all(source, split, seed))
-    picked = set(random.Random(seed).sample(range(count), min(source.take, count)))
-    for number, raw in enumerate(_all(source, split, seed)):
-        if number in picked:
+    count = _count(source, split, seed)
+    if count < source.take:
+        note("fewer-rows", f"{source.name}: it has {count}")
+    draw = random.Random(seed).random  # the one function that Python promises never to change
+    left = min(source.take, count)
+    for number, raw in enumerate(_all(source, split, seed, note)):
+        if draw() * (count - number) < left:
+            left -= 1
             yield raw
+            if not left:
+                return
 
 
-def _all(source: Source, split: str, seed: int) -> Iterator[Raw]:
+def _count(source: Source, split: str, seed: int) -> int:
+    """Return how many Raws a source yields."""
+    files = [(path, reader_of(path)) for path in _files(source, split)]
+    if source.generator or source.adapter or not all(found and found.count for _, found in files):
+        return sum(1 for _ in _all(source, split, seed, lambda name, origin: None))
+    return sum(_guarded_count(path, found.count) for path, found in files if found and found.count)
+
+
+def _guarded_count(path: Path, count: Callable[[Path], int]) -> int:
+    def once(path: Path) -> Iterator[Raw]:
+        yield Raw(row={"count": count(path)}, origin=path.name)
+
+    return sum(raw.row["count"] for raw in _guarded(path, once) if raw.row)
+
+
+def _files(source: Source, split: str) -> tuple[Path, ...]:
+    if source.part or split != "train":
+        return source.parts.get(source.part or split) or source.files
+    return source.files
+
+
+def _all(source: Source, split: str, seed: int, note: Note) -> Iterator[Raw]:
     if source.generator:
         from swift.dataset.generated import samples
 
-        for number, row in enumerate(samples(source.generator, split, seed), 1):
+        for number, row in enumerate(samples(source.generator, source.part or split, seed), 1):
             yield Raw(row=row, origin=f"{source.name}:{number}")
-    readers = {".parquet": _parquet, ".csv": _csv, ".tsv": _csv, ".json": _json}
-    for path in source.files:
-        try:
-            yield from readers.get(path.suffix.lower(), _lines)(path)
-        except UnicodeDecodeError as error:
-            raise _not_utf8(path) from error
-        except OSError as error:
-            raise _cannot_read(path, error) from error
+        return
+    adapt = Adapt(source.adapter)
+    files = _files(source, split)
+    for path in files:
+        if not path.exists() or path.stat().st_size:
+            yield from adapt(_guarded(path, _reading(path, source.documents)))
+        elif len(files) > 1:
+            note("empty-file", path.name)
+        else:
+            raise DataError(Problem(where=str(path), what="the file is empty", fix="give rows"))
 
 
-def _not_utf8(path: Path) -> DataError:
-    """Return the error that names the first line that is not UTF-8."""
-    number, line, meant = 0, b"", "GB18030"
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                meant = "UTF-16"
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                break
-    return DataError(
-        Problem(
-            where=f"{path}:{number}",
-            what="not UTF-8",
-            fix=f"iconv -f {meant} -t UTF-8 {path.name} (or from whatever it is in)",
-        )
-    )
+def _reading(path: Path, documents: str) -> Read:
+    found = reader_of(path)
+    if found is None:
+        _check(path)
+    assert found is not None
+    return partial(read_prose, documents=documents) if found.prose else found.read
+
+
+def _guarded(path: Path, read: Read) -> Iterator[Raw]:
+    """Yield what `read` yields; what the file or its disk does wrong is told in words."""
+    last = ""
+    try:
+        for raw in read(path):
+            last = raw.origin
+            yield raw
+    except UnicodeDecodeError as error:
+        raise not_utf8(path) from error
+    except ArchiveError as error:
+        after = f" after {last}" if last else ""
+        what = f"its compression breaks{after}: {error}"
+        fix = "it is cut short or spoilt: fetch or write it again"
+        raise DataError(Problem(where=str(path), what=what, fix=fix)) from error
+    except OSError as error:
+        raise _cannot_read(path, error) from error
 
 
 def _cannot_read(path: Path, error: OSError) -> MachineError:
     return MachineError(Problem(where=str(path), what=f"cannot be read: {error.strerror or error}"))
-
-
-def _parquet(path: Path) -> Iterator[Raw]:
-    import pyarrow
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        with path.open("rb") as raw, pq.ParquetFile(raw) as file:
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    number += 1
-                    yield Raw(row=row, origin=f"{path.name}:{number}")
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's, not the file's
-        what = f"no readable Parquet file: {error}"
-        raise DataError(Problem(where=f"{path}:{number + 1}", what=what)) from error
-
-
-def _csv(path: Path) -> Iterator[Raw]:
-    csv.field_size_limit(2**31 - 1)  # a document may be longer than the 131072 of the default
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-        reader = csv.DictReader(file, delimiter=delimiter)
-        try:
-            for row in reader:
-                whole = None not in row and None not in row.values()
-                yield _checked(row if whole else None, f"{path.name}:{reader.line_num}")
-        except csv.Error as error:
-            where = f"{path}:{reader.line_num}"
-            raise DataError(Problem(where=where, what=f"no readable CSV: {error}")) from error
-
-
-def _json(path: Path) -> Iterator[Raw]:
-    """A list of rows, or a map with the list under `data`."""
-    text = path.read_text(encoding="utf-8-sig")
-    try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
-        where, why = f"{path}:{error.lineno}", error.msg
-        raise DataError(
-            Problem(where=where, what=f"no JSON: {why}", fix="one row a line? call it .jsonl")
-        ) from error
-    except RecursionError as error:
-        raise DataError(Problem(where=str(path), what="no JSON: nested too deeply")) from error
-    except ValueError as error:
-        what = "no JSON that is read: a number of thousands of digits"
-        raise DataError(Problem(where=str(path), what=what)) from error
-    listed = tree.get("data") if isinstance(tree, dict) else tree
-    if not isinstance(listed, list):
-        raise DataError(
-            Problem(where=str(path), what="neither a list of rows nor a map with `data: [...]`")
-        )
-    for number, row in enumerate(listed, 1):
-        yield _checked(row, f"{path.name}:{number}")
-
-
-def _lines(path: Path) -> Iterator[Raw]:
-    """One JSON object a line.
-
-    A line that is not UTF-8 is a reject in a file that was seen to be UTF-8 by an earlier line;
-    else the whole file is in something else.
-    """
-    seen = False
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            origin = f"{path.name}:{number}"
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError:
-                if not seen:
-                    raise
-                yield Raw(row=None, origin=origin, trouble="not-utf-8")
-                continue
-            seen = seen or not line.isascii()
-            if text.strip():
-                yield _checked(_parsed(text), origin)
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _checked(row: Any, origin: str) -> Raw:
-    good = isinstance(row, dict)
-    return Raw(row=row if good else None, origin=origin, trouble="" if good else "broken-line")
