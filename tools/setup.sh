@@ -80,6 +80,14 @@ drop_halves() {
 
 has_gpu() { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1; }
 
+# The tool of another vendor, where there is one.
+other_device() {
+    for tool in npu-smi amd-smi rocm-smi xpu-smi; do
+        if command -v "$tool" >/dev/null 2>&1; then echo "$tool"; return 0; fi
+    done
+    return 1
+}
+
 # Whether what pip would install is no CUDA build: it asks for none of CUDA's own packages.
 configured_is_cpu() {
     plan=$venv/.torch.json
@@ -95,6 +103,10 @@ PYTHON
 }
 
 install_torch() {
+    if tool=$(other_device); then
+        say "[2/3] $tool is here: docs/hardware.md tells which build of torch uses its devices" \
+            "[2/3] 检测到 $tool：哪个版本的 torch 能使用这些设备，见 docs/hardware.md"
+    fi
     if has_gpu; then
         say "[2/3] installing $TORCH for this machine's GPU" "[2/3] 正在安装 $TORCH（用于本机的 GPU）"
         pip install "$TORCH"

@@ -109,7 +109,8 @@ def _add(logits_V: Tensor, bias: Mapping[int, float]) -> None:
 
 def _draw(logits_NV: Tensor, choosers: Sequence[Chooser], filtered: bool) -> list[int]:
     def column(values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=logits_NV.device)[:, None]
+        device = logits_NV.device
+        return torch.tensor(values, dtype=widest(device), device=device)[:, None]
 
     rules = [c.sampling for c in choosers]
     # The best logit is 0 before it is divided, so that no temperature makes it infinite.
@@ -120,7 +121,7 @@ def _draw(logits_NV: Tensor, choosers: Sequence[Chooser], filtered: bool) -> lis
     if filtered:
         share_NV, order_NV = share_NV.sort(stable=True, dim=-1, descending=True)
         share_NV = share_NV * _kept(share_NV, rules)
-    sums_NV = share_NV.cumsum(-1, dtype=torch.float64)
+    sums_NV = share_NV.cumsum(-1, dtype=widest(share_NV.device))
     # right=True: a token without probability is never met, not even by the number 0.
     found = torch.searchsorted(sums_NV, picks * sums_NV[:, -1:], right=True)
     found = found.clamp_(max=logits_NV.shape[1] - 1)
@@ -136,10 +137,10 @@ def _kept(share_NV: Tensor, rules: Sequence[Sampling]) -> Tensor:
     device = share_NV.device
     most = torch.tensor([s.top_k or vocabulary for s in rules], device=device)[:, None]
     kept = torch.arange(vocabulary, device=device) < most
-    within = torch.tensor([s.top_p for s in rules], dtype=torch.float64, device=device)[:, None]
+    within = torch.tensor([s.top_p for s in rules], dtype=widest(device), device=device)[:, None]
     left_NV = share_NV * kept
     left_NV = left_NV / left_NV.sum(-1, keepdim=True)
-    before = left_NV.cumsum(-1, dtype=torch.float64) - left_NV
+    before = left_NV.cumsum(-1, dtype=widest(device)) - left_NV
     kept &= (before < within) | (within >= 1)
     least = torch.tensor([s.min_p for s in rules], dtype=share_NV.dtype, device=device)[:, None]
     kept &= share_NV >= least * share_NV[:, :1]

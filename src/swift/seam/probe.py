@@ -23,7 +23,7 @@ _TOLERANCE = 1e-5
 
 
 def question(columns: int, device: torch.device) -> Tensor:
-    """Return what a head of V = `columns` shall answer: float64 [1, K, V].
+    """Return what a head of V = `columns` shall answer: [1, K, V], in the device's widest numbers.
 
     Rows: zeros; numbers as logits are; sizes from 1e-6 to 1e2; two rows beyond any cap.
     """
@@ -37,7 +37,7 @@ def question(columns: int, device: torch.device) -> Tensor:
         sign_V * _BIG,
         sign_V * _BIG / 10,
     ]
-    return torch.stack(rows)[None].to(device)
+    return torch.stack(rows)[None].to(widest(device)).to(device)
 
 
 def fit(asked: Tensor, answer: Tensor, model: str) -> Post:
@@ -49,8 +49,8 @@ def fit(asked: Tensor, answer: Tensor, model: str) -> Post:
     rows, columns = asked.shape[1:]
     if answer.dim() != 3 or answer.shape[1] != rows or not 0 < answer.shape[2] <= columns:
         raise _refusal(model, f"logits of shape {list(answer.shape)} for {list(asked.shape)}")
-    asked_KC = asked[0, :, : answer.shape[2]].double()
-    answer_KC = answer[0].detach().double()
+    asked_KC = asked[0, :, : answer.shape[2]].cpu().double()
+    answer_KC = answer[0].detach().cpu().double()
     cap = _cap(answer_KC)
     post = Post(
         mul=_factor(asked_KC, answer_KC, cap),
