@@ -1,7 +1,8 @@
 """What a plug-in adds to, in one place: `from swift.plugin import tuners, wires, verb`.
 
     methods tuners quants optimizers strategies engines scores    @tuners.add("mine") on a class
-    models families wires call_styles presets datasets            wires.add(Wire(...)), a row
+    models families wires call_styles presets datasets tasks box_styles
+                                                                  wires.add(Wire(...)), a row
     format verb                                                   @verb("mine", "what it does")
 
 All are light: none loads torch.
@@ -12,8 +13,10 @@ from swift.chat.tools import styles as call_styles
 from swift.chat.wires import Wire
 from swift.chat.wires import known_wires as wires
 from swift.cli.verbs import verb
+from swift.dataset.boxes import BoxStyle, box_styles
 from swift.dataset.formats import format
 from swift.dataset.names import Listed, datasets
+from swift.dataset.tasks import Task, tasks
 from swift.engine import engines
 from swift.method import methods
 from swift.model.names import Row, models
@@ -27,12 +30,15 @@ from swift.score import scores
 from swift.tuner import tuners
 
 __all__ = [
+    "BoxStyle",
     "Listed",
     "Preset",
     "Row",
     "Structure",
     "Style",
+    "Task",
     "Wire",
+    "box_styles",
     "call_styles",
     "datasets",
     "engines",
@@ -45,6 +51,7 @@ __all__ = [
     "quants",
     "scores",
     "strategies",
+    "tasks",
     "tuners",
     "verb",
     "wires",

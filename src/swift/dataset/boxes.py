@@ -278,4 +278,5 @@ def one_thing(name: Any, box: Any, scale: Any, size: Size | None = None) -> Thin
     """
     said = listed(box)
     values = [said.get(key) for key in ("x1", "y1", "x2", "y2")] if isinstance(said, dict) else said
-    return replace(_box(values, scale_of(scale), 0, size), name=_name(name))
+    thing = _box(values, scale_of(scale), 0, size)
+    return thing if name is None else replace(thing, name=_name(name))

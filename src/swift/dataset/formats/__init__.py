@@ -124,7 +124,7 @@ def to_samples(
     """
     from swift.dataset.formats._reader import Reader
 
-    reader = Reader(_candidates(format, task), "pairs" if pairs else wants, on_reading)
+    reader = Reader(_candidates(format, task), "pairs" if pairs else wants, task, on_reading)
     begun = False
     for raw in raws:
         if raw.row is None:
@@ -148,10 +148,20 @@ def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
     return kept | {columns[name]: value for name, value in row.items() if name in columns}
 
 
+def _of_task(name: str) -> tuple[Format, ...]:
+    """Return the task's own way to make samples, if it has one."""
+    from swift.dataset.tasks import task_of
+
+    task = task_of(name)
+    if task.read is None and not task.answers:
+        return ()
+    return (Format(task.name, task.columns(), task.sample, ("answers", "prompts")),)
+
+
 def _candidates(name: str, task: str) -> tuple[Format, ...]:
     """Return the formats that rows may be in: the one named, or all, those of the task first."""
     if name == "auto":
-        return formats.by_weight()
+        return (*_of_task(task), *formats.by_weight())
     found = formats.get(name)
     if found is None:
         raise DataError(

@@ -13,6 +13,7 @@ from swift.dataset.formats import Format, Reading
 from swift.dataset.formats.wanted import WISHES, Wish
 from swift.dataset.media import placed
 from swift.dataset.rejects import Reject, Row
+from swift.dataset.tasks import task_of
 from swift.dataset.turns import tools
 
 _MEDIA = frozenset(
@@ -57,12 +58,14 @@ class Reader:
         self,
         candidates: Sequence[Format],
         wish: str,
+        task: str,
         on_reading: Callable[[Reading], object] | None,
     ) -> None:
         if wish not in WISHES:
             what = f"no method wants `{wish}` of a row"
             raise DataError(Problem(what=what, fix=nearest(wish, list(WISHES))))
         self._candidates, self._wish = candidates, WISHES[wish]
+        self._task = task_of(task)
         self._on_reading = on_reading
         self._plans: dict[tuple[str, ...], _Plan] = {}
         self._told: set[tuple[str, tuple[str, ...]]] = set()
@@ -118,10 +121,13 @@ class Reader:
         offered = made.tools or tools(row)
         columns = {name: row[name] for name in plan.unread}
         made = Sample(**{**vars(made), "tools": offered, "origin": origin, "columns": columns})
-        if plan.media or made.media or made.rejected_media or made.other_media:
+        whole = plan.how.read == self._task.sample and made.media  # a task places its own
+        if not whole and (plan.media or made.media or made.rejected_media or made.other_media):
             made = placed(made, row)
-        if row.get("objects"):
+        if not made.things and row.get("objects"):
             made = with_things(made, row)
+        if self._task.media and not any(media.kind in self._task.media for media in made.media):
+            raise Reject("no-media")
         return self._wish.take(made, row)
 
     def _recognised(self, row: Row) -> Format | None:
