@@ -94,7 +94,7 @@ def test_no_row_is_left_over() -> None:
 def test_a_wire_writes_what_its_family_published(hand: dict[str, str]) -> None:
     """A line break at the very end is not compared: nothing follows it."""
     row = wire(hand["wire"])
-    held = {mark: hand[mark] for mark in ("bos", "eos") if mark in hand}
+    held = {mark: text for mark, text in hand.items() if mark in ("bos", "eos")}
     messages = conversation(row)
     if hand.get("system") == "":
         messages = [message for message in messages if message.role != "system"]
