@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from swift.engine import Sampling, TokenLogprob
+from swift.seam.device import widest
 
 
 @dataclass

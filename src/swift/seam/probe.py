@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from swift.core.errors import PlanError, Problem
+from swift.seam.device import widest
 from swift.seam.head import Post
 
 _BIG = 1e6

@@ -50,14 +50,14 @@ class Npu:
         Npu.state = state.clone()
 
 
-class Guard(torch._C._acc.DeviceGuard):  # type: ignore[name-defined,misc]
+class Guard(torch._C._acc.DeviceGuard):
     def type_(self) -> Any:
-        return torch._C._autograd.DeviceType.PrivateUse1  # type: ignore[attr-defined]
+        return torch._C._autograd.DeviceType.PrivateUse1
 
 
 module = Npu()
 backend_registration._setup_privateuseone_for_python_backend("npu", backend_module=module)
-autocast = torch.library.Library("_", "IMPL", "AutocastPrivateUse1")
+autocast = torch.library.Library("_", "IMPL", "AutocastPrivateUse1")  # type: ignore[no-untyped-call]
 autocast.fallback(torch.library.fallthrough_kernel)  # type: ignore[no-untyped-call]
 
 
