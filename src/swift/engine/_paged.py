@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention as attend
 from transformers import AttentionInterface
+
+from swift.seam.look import Look
 
 PAGED = "swift_paged"
 """The name of this attention in transformers' register."""
@@ -188,7 +189,7 @@ def paged(
     keys, values = step.pool.layer(module.layer_idx, key, value)
     keys.flatten(0, 1).index_copy_(0, step.slots, key[0].transpose(0, 1))
     values.flatten(0, 1).index_copy_(0, step.slots, value[0].transpose(0, 1))
-    look = _Look(scaling, sliding_window, softcap, kwargs.get("s_aux"))
+    look = Look(scaling, sliding_window, softcap, kwargs.get("s_aux"))
     parts = [_singles(query, keys, values, step, look)] if step.singles else []
     start = step.singles
     for piece in step.pieces[step.singles :]:
@@ -209,34 +210,7 @@ def paged(
     return out_THD[None], None
 
 
-@dataclass(frozen=True)
-class _Look:
-    """How a layer looks: scale, window, cap of its scores, an extra score that takes no value."""
-
-    scale: float | None
-    window: int | None
-    cap: float | None
-    sink: Tensor | None
-
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        """Return softmax(q k / scale + mask) v; shapes as torch's."""
-        if self.cap is None and self.sink is None:
-            return attend(query, key, value, attn_mask=mask, scale=self.scale)
-        scale = query.shape[-1] ** -0.5 if self.scale is None else self.scale
-        scores = (query @ key.transpose(-1, -2)) * scale
-        if self.cap is not None:
-            scores = torch.tanh(scores / self.cap) * self.cap
-        scores = scores if mask is None else scores + mask
-        if self.sink is None:
-            return scores.float().softmax(-1).to(value.dtype) @ value
-        sink = self.sink.view(1, query.shape[1], -1, 1).to(scores.dtype)
-        sink = sink.repeat_interleave(query.shape[2] // sink.shape[2], dim=2)
-        whole = torch.cat([scores, sink.expand(scores.shape[0], -1, -1, -1)], -1)
-        shares: Tensor = whole.float().softmax(-1)[..., :-1]
-        return shares.to(value.dtype) @ value
-
-
-def _singles(query: Tensor, keys: Tensor, values: Tensor, step: Step, look: _Look) -> Tensor:
+def _singles(query: Tensor, keys: Tensor, values: Tensor, step: Step, look: Look) -> Tensor:
     """Return [S, H, D] for the first S tokens, each alone in its sequence.
 
     The heads that share a key head stand where torch expects several queries.
@@ -261,32 +235,18 @@ def _longer(
     keys: Tensor,
     values: Tensor,
     piece: Piece,
-    look: _Look,
+    look: Look,
 ) -> Tensor:
     """Return [count, H, D] for several new tokens of one sequence."""
-    end = piece.begin + piece.count
-    groups = query.shape[1] // key.shape[1]
     if piece.begin:
+        end = piece.begin + piece.count
         width = -(-end // keys.shape[1])
         blocks = torch.tensor(list(piece.blocks[:width]), device=query.device)
         key, value = (
             pool.index_select(0, blocks).flatten(0, 1)[:end].transpose(0, 1)[None]
             for pool in (keys, values)
         )
-    plain = look.cap is None and look.sink is None
-    if plain and not piece.begin and (look.window is None or end <= look.window):
-        out = attend(query, key, value, is_causal=True, scale=look.scale, enable_gqa=groups > 1)
-        return out[0].transpose(0, 1)
-    now = torch.arange(piece.begin, end, device=query.device)[:, None]
-    before = torch.arange(end, device=query.device)
-    seen = before <= now
-    if look.window is not None:
-        seen &= before > now - look.window
-    mask = torch.zeros(seen.shape, dtype=query.dtype, device=query.device)
-    mask = mask.masked_fill_(~seen, float("-inf"))
-    asked = query.reshape(1, key.shape[1], groups * piece.count, -1)
-    out = look(asked, key, value, mask.repeat(groups, 1))
-    return out.reshape(query.shape[1], piece.count, -1).transpose(0, 1)
+    return look.causal(query, key, value, piece.begin)[0].transpose(0, 1)
 
 
 AttentionInterface.register(PAGED, paged)

@@ -1,0 +1,64 @@
+"""Sequences laid end to end in one row, each looking at itself alone.
+
+transformers lets a model's attention be any registered function (its `AttentionInterface`), and
+passes on what it does not know itself: ours is told where each sequence begins. So no mask of
+T x T is ever made, and a pack costs what its sequences cost. Other layers must not mix places:
+`swift.run.packing` asks each model by its own answers before it is trained so.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from swift.seam.look import Look
+
+SEGMENTED = "swift_segmented"
+"""The name of this attention in transformers' register."""
+
+
+def segmented(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    segments: Tensor | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """Return attention of query [B, H, T, D] as [B, T, H, D]; see transformers' interface.
+
+    Args:
+        module: The model's attention layer.
+        query: [B, H, T, D]; B is 1 where there are segments.
+        key: [B, G, T, D], G divides H.
+        value: As `key`.
+        attention_mask: Not looked at: rows are causal, and padded on the right.
+        scaling: Of the scores; None: 1 / sqrt(D).
+        dropout: Share of the weights that is dropped.
+        sliding_window: Tokens that a token sees, itself included; None: all before it.
+        softcap: Cap of the scores.
+        segments: int64 [count + 1]: where each sequence begins, and the end; None: whole rows.
+        more: An extra score, `s_aux`; else what other implementations want.
+    """
+    look = Look(scaling, sliding_window, softcap, more.get("s_aux"))
+    if segments is None:
+        return look.causal(query, key, value, dropout=dropout).transpose(1, 2), None
+    outs = [
+        look.causal(
+            query[:, :, begin:end], key[:, :, begin:end], value[:, :, begin:end], dropout=dropout
+        )
+        for begin, end in pairwise(segments.tolist())
+    ]
+    return torch.cat(outs, 2).transpose(1, 2), None
+
+
+AttentionInterface.register(SEGMENTED, segmented)
