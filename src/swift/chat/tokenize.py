@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swift.chat._special import read_json, special_tokens
+from swift.chat._widths import Widths, flat, widths_of
 from swift.core.errors import DataError, Problem
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from swift.chat.template import Spanned
+
+
+class Marked(NamedTuple):
+    """Tokens of several texts, one after the other."""
+
+    ids: NDArray[np.int32]
+    marks: NDArray[np.bool_]
+    """Which of them the assistant says."""
+
+    sizes: NDArray[np.int64]
+    """Tokens of each text."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,74 @@ class Tokenizer:
         """
         made = self.backend.encode_batch([t.text for t in texts], add_special_tokens=False)
         return [(e.ids, _marks(e, t)) for e, t in zip(made, texts, strict=True)]
+
+    def encode_marked(self, texts: Sequence[Spanned]) -> Marked:
+        """Return what `encode_spanned` does, in flat arrays, and in less time where it can.
+
+        Places of tokens are sums of their widths in bytes. A text whose widths do not add up (its
+        tokenizer writes it anew, or leaves blanks out) is tokenised with places.
+        """
+        widths = self._widths
+        if widths is None:
+            return _listed(self.encode_spanned(texts))
+        made = self.backend.encode_batch_fast([t.text for t in texts], add_special_tokens=False)
+        ids, sizes = flat([e.ids for e in made])
+        marks, added = _marks_by_width(widths, ids, sizes, texts)
+        if not added.all():
+            return self._mended(texts, Marked(ids, marks, sizes), added)
+        return Marked(ids, marks, sizes)
+
+    @cached_property
+    def _widths(self) -> Widths | None:
+        return widths_of(self.backend)
+
+    def _mended(self, texts: Sequence[Spanned], made: Marked, good: NDArray[np.bool_]) -> Marked:
+        """Replace the texts that are not good by what is found with places."""
+        import numpy as np
+
+        bad = np.flatnonzero(~good).tolist()
+        again = dict(zip(bad, self.encode_spanned([texts[i] for i in bad]), strict=True))
+        ends = np.cumsum(made.sizes)
+        pairs = [
+            again.get(i) or (made.ids[end - size : end].tolist(), made.marks[end - size : end])
+            for i, (size, end) in enumerate(zip(made.sizes, ends, strict=True))
+        ]
+        return _listed([(ids, list(marks)) for ids, marks in pairs])
+
+
+def _listed(pairs: Sequence[tuple[list[int], list[bool]]]) -> Marked:
+    import numpy as np
+
+    ids, sizes = flat([ids for ids, _ in pairs])
+    marks = [mark for _, said in pairs for mark in said]
+    return Marked(ids, np.array(marks, dtype=np.bool_), sizes)
+
+
+def _marks_by_width(
+    widths: Widths,
+    ids: NDArray[np.int32],
+    sizes: NDArray[np.int64],
+    texts: Sequence[Spanned],
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the marks of all tokens, and of which texts the widths add up."""
+    import numpy as np
+
+    ends = np.cumsum(widths.table[ids])  # bytes up to the end of each token
+    stops = np.concatenate(([0], ends))[np.concatenate(([0], np.cumsum(sizes)))]
+    wanted = np.fromiter((widths.size(t.text) for t in texts), np.int64, len(texts))
+    places: list[int] = []
+    for base, text in zip(stops.tolist(), texts, strict=False):
+        if text.text.isascii():
+            places += [base + place for span in text.spans for place in span]
+        else:
+            said = text.text
+            places += [base + len(said[:place].encode()) for span in text.spans for place in span]
+    # The first token that begins there or later follows all those that begin before.
+    tokens = np.searchsorted(ends - widths.table[ids], places, side="left")
+    steps = np.zeros(len(ids) + 1, dtype=np.int32)
+    np.add.at(steps, tokens[::2], 1)
+    np.add.at(steps, tokens[1::2], -1)
+    return np.cumsum(steps[:-1]) > 0, np.diff(stops) == wanted
 
 
 def _backend(folder: Path) -> Any:
