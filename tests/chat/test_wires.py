@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from fnmatch import filter as filter_names
 from pathlib import Path
 
 import pytest
 
 from swift.chat.message import Message
 from swift.chat.template import Template, choose, load
-from swift.chat.wires import Wire, jinja, wire, wires
+from swift.chat.wires import Wire, jinja, wire, wire_for, wires
 from swift.core.errors import DataError
+from swift.model.names import find, rows
 from tests.chat.voices import tiny_tokenizer
 
 EXPECTED = Path(__file__).with_name("wires_expected.csv")
@@ -193,3 +195,31 @@ def speaking(folder: Path, type_: str, special: list[str]) -> Path:
     tiny_tokenizer(folder, special)
     (folder / "config.json").write_text(json.dumps({"model_type": type_}))
     return folder
+
+
+@pytest.mark.parametrize(
+    ("id", "name"),
+    [
+        ("Qwen/Qwen-7B-Chat", "qwen"),
+        ("baichuan2-13b-chat", "baichuan"),
+        ("chatglm2-6b", "chatglm2"),
+        ("chatglm3-6b", "chatglm3"),
+        ("internlm-chat-7b", "internlm"),
+        ("openbuddy-llama2-13b-v8.1-fp16", "openbuddy"),
+        ("openbuddy-llama3-8b-v21.1-8k", "openbuddy2"),
+        ("xverse-13b-chat", "xverse"),
+        ("qwen3-8b", ""),
+        ("bert-base-uncased-of-nobody", ""),
+    ],
+)
+def test_a_name_of_the_catalogue_leads_to_its_familys_wire(id: str, name: str) -> None:
+    row = find(id)
+    assert (wire_for(row.ids, row.structure) if row else "") == name
+
+
+def test_whatever_a_wire_says_of_models_is_in_the_catalogue() -> None:
+    known = {row.structure for row in rows()}
+    bare = {id.rpartition("/")[2].casefold() for row in rows() for id in row.ids}
+    for row in wires().values():
+        for model in filter(None, row.models.split("|")):
+            assert model in known or filter_names(bare, model), f"{row.name}: {model}"

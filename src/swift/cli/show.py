@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from swift.chat.wires import wire_for
 from swift.cli.flags import split
 from swift.core.env import cache_home
 from swift.core.errors import Problem, SwiftError, UserError
@@ -57,7 +58,7 @@ def known_of(name: str) -> dict[str, Any]:
     if folder is None:
         assert row is not None
         return {**found, **_guessed(row)}
-    return {**found, **_read(folder)}
+    return {**found, "template": _template(folder, row), **_read(folder)}
 
 
 def _listed(row: Row) -> dict[str, Any]:
@@ -78,7 +79,9 @@ def _listed(row: Row) -> dict[str, Any]:
 def _guessed(row: Row) -> dict[str, Any]:
     """Return what the size alone tells of a model that is not here."""
     parameters = round(row.size * 1e9)
+    wire = wire_for(row.ids, row.structure)
     return {
+        "template": f"the wire `{wire}`, unless the tokenizer brings one" if wire else "",
         "parameters": parameters or "",
         "memory": dict(assumed(parameters)) if parameters and not row.packed else "",
         "folder": f"not on this machine: swift download {row.name}",
@@ -99,7 +102,6 @@ def _read(folder: Path) -> dict[str, Any]:
         "parameters": parts.parameters,
         "type": parts.dtype,
         "context": text.get("max_position_embeddings") or "",
-        "template": "yes" if _has_template(folder) else "no: the tokenizer brings none",
         "roles": list(kind.roles),
         "parts": dict(parts.sizes),
         "memory": dict(_held(parts)) if parts.parameters else "",
@@ -133,6 +135,16 @@ def _own(kind: Kind) -> str:
 
 def _held(parts: Parts) -> Mapping[str, int]:
     return held(parts.parameters, matrices=parts.matrices, adapter=parts.adapter)
+
+
+def _template(folder: Path, row: Row | None) -> str:
+    """Return where the chat template comes from, as far as names tell."""
+    if _has_template(folder):
+        return "yes"
+    wire = wire_for(row.ids, row.structure) if row else ""
+    return (
+        f"the tokenizer brings none; the wire `{wire}`" if wire else "no: the tokenizer brings none"
+    )
 
 
 def _has_template(folder: Path) -> bool:
