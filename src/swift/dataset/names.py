@@ -12,6 +12,7 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from swift.core.errors import UserError
 from swift.core.near import nearest_of
@@ -80,9 +81,13 @@ def _read() -> Iterator[Listed]:
     path = Path(__file__).parent / "catalog.csv"
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            count = int(row.pop("rows") or 0)
-            many = {key: tuple(filter(None, row.pop(key).split("|"))) for key in _MANY}
-            yield Listed(rows=count, **many, **row)
+            yield Listed(**{key: _value(key, text) for key, text in row.items()})
+
+
+def _value(key: str, text: str) -> Any:
+    if key == "rows":
+        return int(text or 0)
+    return tuple(filter(None, text.split("|"))) if key in _MANY else text
 
 
 datasets: Table[Listed] = Table("data set", _read, lambda row: row.name)

@@ -95,12 +95,12 @@ def of_data(recipe: Recipe) -> list[Problem]:
     from swift.dataset.sources import find
 
     problems: list[Problem] = []
-    names = [d.name for d in recipe.dataset]
+    named = [(d.name, d.subset, d.split) for d in recipe.dataset]
     if isinstance(recipe.data.validation, str):
-        names.append(recipe.data.validation)
-    for name in names:
+        named.append((recipe.data.validation, "", ""))
+    for name, subset, split in named:
         try:
-            find(name)
+            find(name, subset=subset, part=split)
         except SwiftError as error:
             problems += error.problems
     return problems

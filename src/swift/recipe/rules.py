@@ -53,6 +53,16 @@ def three_sizes_agree(recipe: Recipe) -> tuple[str, str] | None:
     return what, "say two of the three; the third follows"
 
 
+@rules.add("dataset")
+def all_weights_or_none(recipe: Recipe) -> tuple[str, str] | None:
+    """A share is one of a whole."""
+    without = [d.name for d in recipe.dataset if d.weight is None]
+    if not without or len(without) == len(recipe.dataset):
+        return None
+    said = ", ".join(f"`{name}`" for name in without)
+    return f"some data sets have a weight, but not {said}", "give each a weight, or none"
+
+
 @rules.add("train.max_steps", "train.epochs")
 def one_length(recipe: Recipe) -> tuple[str, str] | None:
     """The run has one length."""

@@ -51,7 +51,23 @@ class Dataset(Value):
     shorthand: ClassVar[str] = "name"
 
     name: str = Field(min_length=1)
-    """Name of a data set, or path of a .jsonl, .json, .csv or .parquet file."""
+    """Path of a file or folder, or name of a data set, as `NAME:SUBSET#ROWS` where one likes."""
+
+    subset: str = ""
+    """Which of its subsets, if it has several: one, `a/b`, or `all`. empty: the default one."""
+
+    split: str = ""
+    """Which of its parts to read: train, test, ... empty: the one that is made for training."""
+
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Share of it among data sets that all have a weight; only ratios count. null: every row once,
+    one data set after the other."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    """Seed of the draw of `NAME#500`. null: `train.seed`."""
+
+    documents: Literal["file", "paragraph", "line"] = "file"
+    """What is one document of a .txt file: all of it, what stands between blank lines, a line."""
 
     format: str = Field(default="auto", min_length=1)
     """How a row spells a sample: messages, alpaca, ... auto: seen from the columns."""
@@ -72,6 +88,14 @@ class Data(Value):
     bucket: bool = True
     """Put samples of like length into one micro-batch, which saves padding."""
 
+    packing: bool = False
+    """Fill rows of max_length tokens with several samples, which do not see each other. Sizes then
+    count such packs, not samples."""
+
+    padding_free: Literal["auto"] | bool = "auto"
+    """Lay the samples of a micro-batch end to end instead of padding them to one length; they do
+    not see each other. auto: with packing. A model that mixes them is found out, and padded."""
+
     on_long: Literal["truncate", "drop", "fail"] = "truncate"
     """What to do with a sample of more than max_length tokens: cut its end, leave it out, stop."""
 
@@ -81,6 +105,10 @@ class Data(Value):
 
     validation: Annotated[float, Field(ge=0, lt=1)] | Annotated[str, Field(min_length=1)] = 0.0
     """Rows held out for validation: a share in [0, 1), or the name or path of a data set."""
+
+    stopping: Literal["first_exhausted", "all_exhausted"] = "first_exhausted"
+    """Where data sets have weights: end when the first has no row left, so that none comes twice;
+    or begin those that end again until all have ended, which the report counts."""
 
 
 class Train(Value):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from swift.core.errors import DataError, PlanError, Problem
 from swift.dataset.batches import Schedule
 from swift.dataset.encode import Encoded, encode
 from swift.dataset.formats import to_samples
+from swift.dataset.mix import Stopping, mixed
 from swift.dataset.report import Report
 from swift.dataset.sources import Raw, find, rows
 from swift.plan.speech import trial
@@ -65,7 +67,7 @@ def prepare(plan: Plan, event: Event, given: Given = NOTHING) -> Prepared:
     tried = _tried(plan, event)
     template = tried.template if tried else None
 
-    def encoded(split: str, parts: Iterable[_Part]) -> Encoded:
+    def encoded(split: str, parts: Sequence[_Part]) -> Encoded:
         return _encoded(plan, parts, split, tried, tokenizer, event)
 
     everything = encoded("train", _parts(plan, recipe.dataset, "train", given.rows))
@@ -100,7 +102,7 @@ def _tried(plan: Plan, event: Event) -> Trial | None:
 
 def _encoded(
     plan: Plan,
-    parts: Iterable[_Part],
+    parts: Sequence[_Part],
     split: str,
     tried: Trial | None,
     tokenizer: Tokenizer,
@@ -113,7 +115,7 @@ def _encoded(
     pairs = len(recipe.method.sides) == 2
     template = Asked.of(tried.template) if tried else None
     made = encode(
-        _written(_samples(parts, pairs, report), tried, report),
+        _written(_samples(parts, recipe.data.stopping, pairs, report), tried, report),
         template,
         tokenizer,
         pairs=pairs,
@@ -130,8 +132,9 @@ def _encoded(
     return made
 
 
-_Part = tuple[Dataset, Iterator[Raw]]
-"""How rows are to be understood, and the rows."""
+_Note = Callable[[str, str], None]
+_Part = tuple[Dataset, Callable[[_Note], Iterator[Raw]]]
+"""How rows are to be understood, and what yields them from the first, telling of troubles."""
 
 
 def _parts(
@@ -139,30 +142,52 @@ def _parts(
     named: tuple[Dataset, ...],
     split: str,
     live: Iterable[Mapping[str, Any]] | None,
-) -> Iterator[_Part]:
-    """Yield the rows of each named data set, or those that were brought along."""
+) -> list[_Part]:
+    """Return the rows of each named data set, or those that were brought along."""
     if live is not None:
         raws = (Raw(row=dict(row), origin=f"row {i}") for i, row in enumerate(live, 1))
-        yield Dataset(name="rows"), raws
-        return
-    for dataset in named:
-        yield dataset, rows(find(dataset.name), split=split, seed=plan.recipe.train.seed)
+        return [(Dataset(name="rows"), lambda note: raws)]
+    return [(dataset, partial(_raws, plan, dataset, split)) for dataset in named]
 
 
-def _samples(parts: Iterable[_Part], pairs: bool, report: Report) -> Iterator[Sample]:
+def _raws(plan: Plan, said: Dataset, split: str, note: _Note) -> Iterator[Raw]:
+    source = find(said.name, subset=said.subset, part=said.split, documents=said.documents)
+    seed = plan.recipe.train.seed if said.seed is None else said.seed
+    return rows(source, split=split, seed=seed, note=note)
+
+
+def _samples(
+    parts: Sequence[_Part], stopping: Stopping, pairs: bool, report: Report
+) -> Iterator[Sample]:
+    """Yield the Samples of all parts, one after the other or by their weights."""
+
     def counted(raws: Iterator[Raw]) -> Iterator[Raw]:
         for raw in raws:
             report.rows += 1
             yield raw
 
-    for dataset, raws in parts:
-        yield from to_samples(
-            counted(raws),
+    begun: set[int] = set()
+
+    def begin(number: int) -> Iterator[Sample]:
+        dataset, raws = parts[number]
+        first = number not in begun
+        begun.add(number)
+        note: _Note = report.note if first else lambda name, origin: None  # said once
+        return to_samples(
+            counted(raws(note)) if first else raws(note),
             format=dataset.format,
             columns=dataset.columns,
             pairs=pairs,
-            on_reject=report.note,
+            on_reject=note,
         )
+
+    weights = [dataset.weight for dataset, _ in parts]
+    yield from mixed(
+        [partial(begin, number) for number in range(len(parts))],
+        [weight for weight in weights if weight is not None] if all(weights) else None,
+        stopping=stopping,
+        on_repeat=lambda number: report.note("repeated", parts[number][0].name),
+    )
 
 
 def _written(samples: Iterable[Sample], tried: Trial | None, report: Report) -> Iterator[Sample]:

@@ -37,8 +37,7 @@ def read(path: Path) -> Iterator[Raw]:
     with opened_text(path) as raw:
         text = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
         records = _records(text, delimiter)
-        _, names = next(records, (1, None))
-        names = _names(path, names)
+        names = _names(path, next(records, (1, None))[1])
         seen = False
         for number, cells in records:
             origin = f"{path.name}:{number}"
