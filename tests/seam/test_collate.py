@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from swift.dataset.encode import Encoded
+from swift.dataset.encoded import Encoded
 from swift.seam.collate import collate
 from swift.seam.types import IGNORE
 
