@@ -76,17 +76,17 @@ class Task:
 def _rows() -> Iterator[Task]:
     with _TABLE.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            media, questions, answers = (
-                tuple(filter(None, row[key].split("|")))
-                for key in ("media", "questions", "answers")
-            )
             yield Task(
                 name=row["name"],
                 says=row["says"],
-                media=media,
-                questions=questions,
-                answers=answers,
+                media=_cell(row["media"]),
+                questions=_cell(row["questions"]),
+                answers=_cell(row["answers"]),
             )
+
+
+def _cell(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split("|")))
 
 
 tasks: Table[Task] = Table("task", _rows, lambda task: task.name)

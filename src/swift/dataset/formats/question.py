@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from swift.chat.message import Sample
 from swift.dataset.formats import format
-from swift.dataset.formats.conversation import other_answer
+from swift.dataset.formats.sides import other_answer
 from swift.dataset.turns import ANSWERS, Row, Said, answer, first, question
 
 _ANSWERED = "query|question|prompt|problem|instruction|input "

@@ -8,7 +8,7 @@ from typing import Any
 
 from swift.chat.message import Message, Sample
 from swift.dataset.formats import format
-from swift.dataset.formats.conversation import inline_media
+from swift.dataset.formats.sides import inline_media
 from swift.dataset.turns import Reject, Row, Said, conversation, first, led, text_of
 
 _ANCHORS = ("anchor", "query", "question", "sentence1", "text1", "premise")
