@@ -3,7 +3,7 @@
     methods tuners quants optimizers strategies engines scores    @tuners.add("mine") on a class
     models families wires call_styles presets datasets tasks box_styles
                                                                   wires.add(Wire(...)), a row
-    format verb                                                   @verb("mine", "what it does")
+    format verb reader adapter                                    @verb("mine", "what it does")
 
 All are light: none loads torch.
 """
@@ -14,9 +14,11 @@ from swift.chat.wires import Wire
 from swift.chat.wires import known_wires as wires
 from swift.cli.verbs import verb
 from swift.dataset.boxes import BoxStyle, box_styles
+from swift.dataset.adapters import adapter
 from swift.dataset.formats import format
 from swift.dataset.names import Listed, datasets
 from swift.dataset.tasks import Task, tasks
+from swift.dataset.readers import reader
 from swift.engine import engines
 from swift.method import methods
 from swift.model.names import Row, models
@@ -49,6 +51,7 @@ __all__ = [
     "optimizers",
     "presets",
     "quants",
+    "reader",
     "scores",
     "strategies",
     "tasks",

@@ -209,6 +209,9 @@ def test_files_are_short_enough_to_read() -> None:
     assert long == {}
 
 
+_BY_DECORATOR = ("format", "verb", "reader", "adapter")
+
+
 def test_every_registry_and_table_is_open_to_plug_ins() -> None:
     import swift
     import swift.plugin
@@ -220,5 +223,5 @@ def test_every_registry_and_table_is_open_to_plug_ins() -> None:
         if "._" in module.name or module.name.endswith("__main__"):
             continue
         for name, value in vars(importlib.import_module(module.name)).items():
-            if isinstance(value, Registry | Table) and value.kind not in ("format", "verb"):
+            if isinstance(value, Registry | Table) and value.kind not in _BY_DECORATOR:
                 assert any(value is known for known in open_), f"{module.name}.{name}"
