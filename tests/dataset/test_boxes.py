@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,7 +46,8 @@ THINGS = (
             "qwen2_vl",
             "Find <|object_ref_start|>a dog<|object_ref_end|>",
             '<|object_ref_start|>the "dog"<|object_ref_end|>'
-            "<|box_start|>(100,100),(200,500)<|box_end|>, <|box_start|>(0,0),(1000,1000)<|box_end|>",
+            "<|box_start|>(100,100),(200,500)<|box_end|>, "
+            "<|box_start|>(0,0),(1000,1000)<|box_end|>",
         ),
         (
             "qwen2_5_vl",
@@ -87,9 +90,7 @@ def test_every_style_is_spelt_above() -> None:
 def test_a_point_is_two_numbers(style: object) -> None:
     turns = [Message(role="assistant", content="<bbox>")]
     (found,) = written(turns, [Thing(box=(400, 100))], style, [SEEN])  # type: ignore[arg-type]
-    digits = [
-        int(text) for text in "".join(c if c.isdigit() else " " for c in found.content).split()
-    ]
+    digits = [int(text) for text in re.findall("[0-9]+", found.content)]
     expected = {"pixels": [200, 50], "1000": [500, 250], "999": [500, 250]}
     assert digits == expected[style.scale]  # type: ignore[attr-defined]
 

@@ -6,13 +6,15 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swift.chat.message import Sample
 from swift.core.errors import DataError
 from swift.dataset.formats import Format, formats, to_samples
+from swift.dataset.formats.wanted import WISHES
 from swift.dataset.raw import Raw
+from swift.dataset.tasks import task_of
 
 
 def read(row: dict[str, Any], **options: Any) -> Sample:
@@ -217,37 +219,88 @@ def test_an_unknown_format_is_answered_with_the_nearest() -> None:
 
 WORDS = st.sampled_from(
     "role content from value messages conversations chosen rejected prompt query response text "
-    "history system tools instruction output completion loss rejected_response type".split()
+    "history system tools instruction output completion loss rejected_response type label margin "
+    "solution images videos rejected_images objects ref bbox bbox_type image_id image_url data "
+    "path url bytes name arguments input tool_use_id positive negative positive_messages "
+    "negative_messages positive_images kto_tag human assistant input_audio".split()
 )
-TEXT = st.sampled_from(["", "Hi", "user", "assistant", "\ud800", "[]", "[[", "{}"])
+TEXT = st.sampled_from(
+    ["", "Hi", "user", "assistant", "tool_call", "\ud800", "[]", "[[", "{}", "image", "tool_use",
+     "<image>", "<image><video>", "<ref-object><bbox>", "norm1", "1", "nan", "['x']", "{'a': 1}"]
+)  # fmt: skip
+BLOCK = st.fixed_dictionaries(
+    {"type": st.sampled_from("text image image_url tool_use tool_result thinking video".split())},
+    optional=dict.fromkeys("text image image_url name input content thinking".split(), TEXT),
+)
+FULL = PAIRED | {"label": True, "positive": "p", "image": "x.jpg", "question": "Q"}
+FULL |= {"text": "x", "audio": "x.wav", "bbox": [1, 2, 3, 4], "caption": "x"}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
     max_leaves=8,
 )
 TURN = st.fixed_dictionaries(
-    {"role": st.sampled_from(["system", "user", "assistant", "tool"]), "content": TEXT | JSON},
+    {
+        "role": st.sampled_from(["system", "user", "assistant", "tool", "function_call"]),
+        "content": TEXT | JSON | st.lists(BLOCK, max_size=3),
+    },
     optional={"loss": JSON, "tool_calls": JSON, "name": JSON},
 )
-VALUE = TEXT | st.lists(TURN, max_size=4) | JSON
+VALUE = TEXT | st.lists(TURN, max_size=4) | st.lists(TEXT, max_size=2) | JSON
+
+
+def told(row: dict[str, Any], **options: Any) -> tuple[list[Sample], list[str]]:
+    """Return what a row gives after one that is sound, and before the same one again."""
+    rejects: list[str] = []
+    raws = [Raw(row=FULL, origin="x:1"), *[Raw(row=row, origin="x:2")] * 2]
+
+    def on_reject(name: str, origin: str) -> None:
+        rejects.extend([name] if origin == "x:2" else [])
+
+    found = to_samples(raws, on_reject=on_reject, **options)
+    return [sample for sample in found if sample.origin == "x:2"], rejects
 
 
 @pytest.mark.parametrize("how", formats.rows(), ids=lambda f: f.name)
+@pytest.mark.parametrize("wants", list(WISHES))
+@settings(max_examples=40)
 @given(data=st.data())
-def test_any_row_is_a_sample_or_a_named_reject(how: Format, data: st.DataObject) -> None:
+def test_any_row_is_a_sample_or_a_named_reject(
+    how: Format, wants: str, data: st.DataObject
+) -> None:
     wanted = {data.draw(st.sampled_from(want.split("|"))): VALUE for want in how.wants}
     row = data.draw(st.dictionaries(WORDS, VALUE, max_size=4))
     row |= data.draw(st.fixed_dictionaries(wanted))
-    rejects: list[str] = []
-    raws = [Raw(row=PAIRED, origin="x:1"), Raw(row=row, origin="x:2")]
-    pairs = data.draw(st.booleans())
-    found = list(to_samples(raws, pairs=pairs, on_reject=lambda name, _: rejects.append(name)))
-    assert len(found) + len(rejects) == 2
+    found, rejects = told(row, wants=wants)
+    assert len(found) + len(rejects) in ((2, 4) if wants == "labels" else (2,))
+    assert [repr(s) for s in found[: len(found) // 2]] == [
+        repr(s) for s in found[len(found) // 2 :]
+    ]
     assert all(rejects)
     for sample in found:
-        spoken = (*sample.chosen, *sample.rejected)
-        assert sample.text or any(m.role == "assistant" for m in spoken)
-        "".join([sample.text, *(m.content for m in spoken)]).encode()  # a tokenizer takes it
+        sides = (sample.chosen, sample.rejected, *sample.positives, *sample.negatives)
+        assert sample.text or sample.chosen
+        assert wants in ("prompts", "classes", "embeddings") or sample.text or answered(sample)
+        assert (sample.label is None) == (wants != "labels")
+        for turn in (turn for side in sides for turn in side):
+            turn.content.encode()  # a tokenizer takes it
+        for media in (*sample.media, *sample.rejected_media):
+            assert media.source
+
+
+def answered(sample: Sample) -> bool:
+    return any(turn.role == "assistant" for turn in sample.chosen)
+
+
+@pytest.mark.parametrize("task", ["vqa", "caption", "ocr", "grounding", "asr"])
+@given(data=st.data())
+def test_any_row_of_a_task_is_a_sample_or_a_named_reject(task: str, data: st.DataObject) -> None:
+    columns = [name for want in task_of(task).columns() for name in want.split("|")]
+    row = data.draw(st.dictionaries(st.sampled_from(columns) | WORDS, VALUE, max_size=6))
+    found, rejects = told(row, task=task)
+    assert len(found) + len(rejects) == 2
+    assert all(rejects)
+    assert all(sample.media and sample.chosen for sample in found)
 
 
 def test_every_format_says_what_it_is() -> None:

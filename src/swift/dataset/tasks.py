@@ -143,6 +143,8 @@ def _media(row: Row, kinds: tuple[str, ...]) -> tuple[str, tuple[Media, ...]]:
             if isinstance(said, str) and said.lstrip().startswith("["):
                 said = listed(said)
             several = said if isinstance(said, list | tuple) else (said,)
+            if not several:
+                continue
             return kind, tuple(media_of(kind, one) for one in several)
     raise Reject("no-media")
 

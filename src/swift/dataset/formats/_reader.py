@@ -26,6 +26,10 @@ _REMEMBERED = 64
 """Sets of columns whose reading is remembered."""
 
 
+_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
+"""What a format comes upon in a row that is not of its shape."""
+
+
 class _Plan(NamedTuple):
     """How rows with one set of columns are read."""
 
@@ -94,9 +98,7 @@ class Reader:
             if plan is None:
                 return self._first_look(key, row, origin)
             return self._read(plan, row, origin)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise Reject("wrong-shape") from error
-        except (RecursionError, OverflowError) as error:
+        except _UNREADABLE as error:
             raise Reject("wrong-shape") from error
 
     def _first_look(self, key: tuple[str, ...], row: Row, origin: str) -> Iterable[Sample]:
