@@ -74,6 +74,36 @@ def test_data_sets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "alpaca-zh" in said(capsys, "list", "datasets")
 
 
+def test_data_sets_are_listed_by_task_language_and_tag(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = json.loads(said(capsys, "list", "datasets", "--task", "vqa", "--json"))
+    assert len(found) >= 30
+    assert all("vqa" in (row["task"], *row["uses"]) for row in found)
+    words = ("--task", "DPO", "--language", "zh")
+    found = json.loads(said(capsys, "list", "datasets", *words, "--json"))
+    assert {"hh_rlhf_cn", "zhihu_rlhf_3k"} <= {row["name"] for row in found}
+    assert all("dpo" in row["uses"] and "zh" in row["language"] for row in found)
+    assert int(said(capsys, "list", "datasets", "--tag", "math", "--count")) >= 10
+    assert int(said(capsys, "list", "datasets", "--count")) >= 197
+    assert "latex_ocr" in said(capsys, "list", "datasets", "--task", "ocr")
+
+
+def test_a_task_that_no_data_set_has_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "list", "datasets", "--task", "vqq", "--language", "zz", code=2)
+    assert "write `vqa`" in told
+    assert "one of code, en, multi, zh" in told or "write `zh`" in told
+
+
+def test_show_says_what_is_known_of_a_data_set(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "show", "dataset", "Alpaca-GPT4-data-zh")
+    assert "llm-wizard/alpaca-gpt4-data-zh" in told
+    assert "48,818" in told
+    found = json.loads(said(capsys, "show", "dataset", "medical_zh", "--json"))
+    assert found["subsets"] == ["en", "zh"]
+    assert "write `gsm8k`" in said(capsys, "show", "dataset", "gms8k", code=2)
+
+
 def test_show_reads_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tiny_chat_model(tmp_path / "m", tied=False)
     found = json.loads(said(capsys, "show", str(folder), "--json"))

@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
+from swift.cli import catalog
 from swift.cli.flags import Line, split
 from swift.core.errors import Problem, UserError, nearest
-from swift.dataset.names import datasets
 from swift.model.names import Row, rows
 
 USAGE = """usage: swift list models [--family NAME] [--modality WORD] [--kind WORD] [--size '<8']
                          [--count] [--json]
-       swift list datasets [--count] [--json]
+       swift list datasets [--task WORD] [--language WORD] [--tag WORD] [--count] [--json]
 
   --family     qwen, llama, internvl, ...
   --modality   text (nothing else), vision, image, video, audio, multimodal
   --kind       base, chat, reasoning, reward, embedding, reranker, asr, ...
   --size       billions of parameters: 7, '<8', '>=30', 3-8
+  --task       chat, text, vqa, ocr, caption, grounding, asr; sft, pt, dpo, kto, grpo, eval, ...
+  --language   zh, en, multi, code
+  --tag        math, code, medical, agent, huge, ...
   --count      only how many
   --json       everything that is known, as JSON"""
 
@@ -51,13 +53,13 @@ def main(verb: str, words: list[str]) -> int:
         raise UserError(Problem(what=what, fix="swift list models, or swift list datasets"))
     shown = _models(line) if things == "models" else _datasets(line)
     if count:
-        print(_count(shown, as_json is not None))
+        print(_count(shown, things, as_json is not None))
     elif as_json:
         print(json.dumps(shown, indent=1, ensure_ascii=False))
     elif not shown:
         print("there is none of that kind")
     else:
-        print(_table(_of_models(shown) if things == "models" else _of_datasets(shown)))
+        print(_table(_of_models(shown) if things == "models" else catalog.table(shown)))
     return 0
 
 
@@ -122,13 +124,7 @@ def _sized(said: str, problems: list[Problem]) -> Callable[[Row], bool]:
 
 
 def _models(line: Line) -> list[dict[str, Any]]:
-    wishes: dict[str, Any] = {}
-    for key in ("family", "modality", "kind", "size"):
-        wish, line = line.pick(key)
-        if wish is True:
-            raise UserError(Problem(where=f"--{key}", what="it says nothing", fix=USAGE))
-        if wish is not None:
-            wishes[key] = str(wish)
+    wishes, line = _wishes(line, ("family", "modality", "kind", "size"))
     _nothing_else(line)
     found = chosen(**wishes)
     found.sort(key=lambda row: (row.family, row.structure, row.size, row.name.casefold()))
@@ -137,8 +133,20 @@ def _models(line: Line) -> list[dict[str, Any]]:
 
 
 def _datasets(line: Line) -> list[dict[str, Any]]:
+    wishes, line = _wishes(line, catalog.KEYS)
     _nothing_else(line)
-    return [asdict(row) for row in datasets]
+    return [catalog.as_dict(row) for row in catalog.chosen(wishes)]
+
+
+def _wishes(line: Line, keys: Sequence[str]) -> tuple[dict[str, Any], Line]:
+    wishes: dict[str, Any] = {}
+    for key in keys:
+        wish, line = line.pick(key)
+        if wish is True:
+            raise UserError(Problem(where=f"--{key}", what="it says nothing", fix=USAGE))
+        if wish is not None:
+            wishes[key] = str(wish)
+    return wishes, line
 
 
 def _nothing_else(line: Line) -> None:
@@ -147,8 +155,8 @@ def _nothing_else(line: Line) -> None:
         raise UserError(Problem(what=f"`swift list` does not take {said}", fix=USAGE))
 
 
-def _count(shown: Sequence[Mapping[str, Any]], as_json: bool) -> str:
-    if shown and "modality" not in shown[0]:
+def _count(shown: Sequence[Mapping[str, Any]], things: str, as_json: bool) -> str:
+    if things == "datasets":
         return json.dumps({"datasets": len(shown)}) if as_json else f"{len(shown)}"
     text = sum(item["modality"] == ("text",) for item in shown)
     if as_json:
@@ -172,11 +180,6 @@ def _of_models(shown: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
             for item in shown
         ),
     ]
-
-
-def _of_datasets(shown: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    head = tuple(shown[0])
-    return [head, *(tuple(str(item[key]) for key in head) for item in shown)]
 
 
 def _table(lines: Sequence[Sequence[str]]) -> str:

@@ -25,7 +25,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "push": ("Use", "swift.cli.push:main", "Put a run, a model or a data set on a hub"),
     "download": ("Look", "swift.cli.download:main", "Fetch models and data sets, and check them"),
     "list": ("Look", "swift.cli.list:main", "List the models and data sets that have a name"),
-    "show": ("Look", "swift.cli.show:main", "Say what is known of one model, by name or folder"),
+    "show": ("Look", "swift.cli.show:main", "Say what is known of one model, or of a data set"),
     "runs": ("Look", "swift.cli.runs:main", "List the runs under runs/: state, step, loss, age"),
     "plugins": ("Look", "swift.cli.plugins:main", "List the plug-ins, and what each of them adds"),
     "env": ("Look", "swift.cli.env:main", "Show versions, devices, memory and disk"),

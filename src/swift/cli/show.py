@@ -1,4 +1,4 @@
-"""`swift show`: what is known of one model, by name or folder, without loading a weight."""
+"""`swift show`: what is known of one model or data set, without loading a weight or a row."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swift.chat.wires import wire_for
+from swift.cli import catalog
 from swift.cli.flags import split
 from swift.core.env import cache_home
 from swift.core.errors import Problem, SwiftError, UserError
@@ -20,20 +21,22 @@ from swift.model.names import Row, find
 from swift.model.parts import Parts, read_parts
 from swift.model.structures import brought, structures
 
-USAGE = "usage: swift show NAME|FOLDER [--json]"
+USAGE = """usage: swift show NAME|FOLDER [--json]
+       swift show dataset NAME [--json]"""
 
 
 def main(verb: str, words: list[str]) -> int:
-    """Print what is known of a model; nothing is fetched."""
+    """Print what is known of a model or a data set; nothing is fetched."""
     line = split(words, alone=frozenset({"json", "help"}), many=lambda name: False)
     as_json, line = line.pick("json")
     wants_help, line = line.pick("help")
     if wants_help:
-        print(f"{USAGE}\n\nSay what is known of a model; nothing is fetched.")
+        print(f"{USAGE}\n\nSay what is known of a model or a data set; nothing is fetched.")
         return 0
-    if line.flags or len(line.files) != 1:
+    of_data = len(line.files) == 2 and line.files[0] in ("dataset", "datasets")
+    if line.flags or not (of_data or len(line.files) == 1):
         raise UserError(Problem(what="`swift show` takes one name or folder", fix=USAGE))
-    found = known_of(line.files[0])
+    found = catalog.known_of(line.files[1]) if of_data else known_of(line.files[0])
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
@@ -165,7 +168,9 @@ def _text(key: str, value: Any) -> str:
         return f"{sizes}; activations come on top"
     if key == "parts":
         return ", ".join(f"{part} {_billions(size)}" for part, size in value.items())
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:,}" if key == "rows" else str(value)
 
 
 def _billions(number: int) -> str:
