@@ -198,6 +198,11 @@ def patient_threads() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
+def child_environment() -> dict[str, str]:
+    """Return the environment of a process that does one thing on one core."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
 def without_advice_of_bitsandbytes() -> None:
     """Keep bitsandbytes, which PEFT imports wherever it is, from advising kernels for CPUs.
 

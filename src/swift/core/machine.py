@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import importlib.util
+import os
 import platform
 import re
 import shutil
@@ -17,6 +18,14 @@ from pathlib import Path
 
 from swift.core.env import chosen_devices
 from swift.core.smi import READERS, Device
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
 
 _PATIENCE = 20.0
 """Seconds that a tool has to answer; a driver in trouble lets it wait for ever."""

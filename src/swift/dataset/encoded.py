@@ -46,7 +46,8 @@ class Origins(Sequence[str]):
         if isinstance(item, slice):
             return Origins(self._names, self._stems[item], self._numbers[item])
         number = int(self._numbers[item])
-        return self._names[self._stems[item]] + (str(number) if number >= 0 else "")
+        stem: str = self._names[int(self._stems[item])]
+        return stem + (str(number) if number >= 0 else "")
 
     def take(self, items: NDArray[np.int64]) -> Origins:
         """Return those of `items`."""
@@ -140,7 +141,7 @@ class Encoded:
         total = hashlib.sha256()
         for part in (self.ids, self.supervised, self.offsets, self.items):
             if part is not None:
-                total.update(memoryview(part).cast("B") if part.size else b"")
+                total.update(_bytes(part))
         return total.hexdigest()[:16]
 
 
@@ -162,7 +163,7 @@ class Store:
         for (name, kind), part in zip(PARTS.items(), made, strict=True):
             array = np.ascontiguousarray(part, dtype=kind)
             if self._files:
-                self._files[name].write(memoryview(array).cast("B") if array.size else b"")
+                self._files[name].write(_bytes(array))
             else:
                 self._parts[name].append(array)
 
@@ -216,3 +217,8 @@ def of_arrays(arrays: Mapping[str, NDArray[Any]], names: Sequence[str], sides: i
         sides=sides,
         origins=Origins(names, arrays["stems"], arrays["numbers"]),
     )
+
+
+def _bytes(array: NDArray[Any]) -> memoryview | bytes:
+    """Return what an array holds, not copied."""
+    return array.data.cast("B") if array.size else b""
