@@ -54,7 +54,7 @@ def as_dict(row: Listed) -> dict[str, Any]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Return the lines of a table of data sets, its head first."""
-    lines = [("data set", "task", "for", "language", "rows", "about")]
+    lines: list[tuple[str, ...]] = [("data set", "task", "for", "language", "rows", "about")]
     for row in rows:
         about = row["about"] or ", ".join(row["tags"])
         many = f"{row['rows']:,}" if row["rows"] else ""
