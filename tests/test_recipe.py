@@ -279,7 +279,7 @@ def test_a_flags_problem_is_placed_at_the_flag(write: Write) -> None:
         ("dataset: [{name: a, columns: {q: 1}}]", "`dataset[0].columns` is `{q: 1}` -> give a map"),
         ("learnig_rate: 1", "no key `learnig_rate` -> write `learning_rate`"),
         ("plugins: x", "there is no plug-in `x`"),
-        ("task: vqa", "`task` is `vqa` -> give `chat` or `text`"),
+        ("task: vqq", "`task` is `vqq`"),
         ("model: ''", '`model.id` is `""` -> give text'),
     ],
 )

@@ -40,6 +40,9 @@ class Task:
     says: str
     """What a sample of it is, for people."""
 
+    also: tuple[str, ...] = ()
+    """Other words for it, in lower case, with _ between words."""
+
     media: tuple[str, ...] = ()
     """Kinds of media of which each sample must have one; () for none."""
 
@@ -79,6 +82,7 @@ def _rows() -> Iterator[Task]:
             yield Task(
                 name=row["name"],
                 says=row["says"],
+                also=_cell(row["also"]),
                 media=_cell(row["media"]),
                 questions=_cell(row["questions"]),
                 answers=_cell(row["answers"]),
@@ -91,6 +95,15 @@ def _cell(text: str) -> tuple[str, ...]:
 
 tasks: Table[Task] = Table("task", _rows, lambda task: task.name)
 """All of them. A plug-in adds one with `tasks.add(Task(...))`."""
+
+
+def word_for(said: str) -> str:
+    """Return the name of the task that somebody calls so; what was said, where there is none."""
+    plain = said.lower().replace("-", "_")
+    for task in tasks:
+        if plain in (task.name, *task.also):
+            return task.name
+    return said
 
 
 def task_of(name: str) -> Task:

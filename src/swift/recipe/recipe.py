@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from swift.core import yaml
 from swift.core.registry import Registry
-from swift.core.schema import Value
+from swift.core.schema import Value, Word
 from swift.engine import EngineOptions, engines
 from swift.method import Method, methods
 from swift.optimizer import Optimizer, optimizers
@@ -39,6 +39,19 @@ def _default(key: str) -> Any:
     return registry.make(name)
 
 
+def task_words() -> tuple[str, ...]:
+    """Return the words for a task."""
+    from swift.dataset.tasks import tasks
+
+    return tasks.names()
+
+
+def _task_word(said: Any) -> Any:
+    from swift.dataset.tasks import word_for
+
+    return word_for(said) if isinstance(said, str) else said
+
+
 def default_dataset(method: Method | type[Method]) -> str:
     """Return the generated data set inside the package that stands in where none is named."""
     return "nano-preferences" if len(method.sides) == 2 else "nano-orders"
@@ -55,16 +68,18 @@ class Recipe(Value):
     )
     """The loss, and its options; also the verb on the command line."""
 
-    dataset: Annotated[tuple[Dataset, ...], BeforeValidator(_as_list), Field(min_length=1)] = Field(
-        default_factory=lambda said: (Dataset(name=default_dataset(said["method"])),)
-    )
-    """What to train on: names and paths, or maps where one needs columns or a format."""
-
     data: Data = Field(default_factory=Data)
     """How the rows are prepared."""
 
-    task: Literal["chat", "text"] = "chat"
-    """The shape of a sample: a conversation, or plain text."""
+    dataset: Annotated[tuple[Dataset, ...], BeforeValidator(_as_list), Field(min_length=1)] = Field(
+        default_factory=lambda said: (
+            Dataset(name=said["data"].image_folder or default_dataset(said["method"])),
+        )
+    )
+    """What to train on: names and paths, or maps where one needs columns or a format."""
+
+    task: Annotated[str, Word(task_words), BeforeValidator(_task_word)] = "chat"
+    """The shape of a sample: a conversation, plain text, or a question about a picture, ..."""
 
     tuner: Annotated[SerializeAsAny[Tuner], BeforeValidator(tuners.make)] = Field(
         default_factory=lambda: _default("tuner")

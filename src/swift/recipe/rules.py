@@ -109,7 +109,7 @@ def packed_weights_are_whole(recipe: Recipe) -> tuple[str, str] | None:
 @rules.add("task", "method")
 def pairs_are_conversations(recipe: Recipe) -> tuple[str, str] | None:
     """A method that compares two answers needs conversations."""
-    if recipe.task == "chat" or len(recipe.method.sides) == 1:
+    if recipe.task != "text" or len(recipe.method.sides) == 1:
         return None
     what = f"`{recipe.method.name}` compares two answers, but the task is `{recipe.task}`"
     return what, "write `task: chat`"

@@ -103,6 +103,10 @@ class Data(Value):
     """Reasoning before answers (`reasoning_content`, <think>): keep it as the template writes it;
     drop it; or empty: drop it, and learn to answer as asked with enable_thinking: false."""
 
+    image_folder: Annotated[str, Field(min_length=1)] | None = None
+    """Folder that paths of pictures, films and recordings start from. It is the data set too where
+    none is named: with metadata.jsonl or metadata.csv in it, or x.txt or x.json beside x.jpg."""
+
     validation: Annotated[float, Field(ge=0, lt=1)] | Annotated[str, Field(min_length=1)] = 0.0
     """Rows held out for validation: a share in [0, 1), or the name or path of a data set."""
 
