@@ -149,7 +149,7 @@ def _sizes(recipe: Recipe, ranks: int, device: str) -> Sizes:
         micro = train.micro_batch_size
     else:
         batch = 16 if batch is None and again is None else batch
-        most = 4 if device == CPU else 8
+        most = 1 if recipe.data.packing else 4 if device == CPU else 8
         share = most if batch is None else max(1, batch // ranks)
         micro = -(-share // again) if again and batch else min(most, share)
     if batch is None:

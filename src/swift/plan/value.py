@@ -101,7 +101,8 @@ class Plan(Value):
             "method": f"{r.method.name}  {_options(r.method)}",
             "tuner": f"{r.tuner.name}  {_options(r.tuner)}",
             **({"quant": f"{r.quant.name}  {_options(r.quant)}"} if r.quant else {}),
-            "batch": f"{s.batch} samples a step = {self.data_world} x {s.micro} x {s.accumulation}"
+            "batch": f"{s.batch} {'packs' if r.data.packing else 'samples'} a step"
+            f" = {self.data_world} x {s.micro} x {s.accumulation}"
             " (ranks x micro-batch x accumulation)"
             + (", not all full" if whole != s.batch else ""),
             "rate": f"{self.learning_rate:g}, {r.train.schedule}, warmup {r.train.warmup:g}",
@@ -110,6 +111,18 @@ class Plan(Value):
         }
         text = "\n".join(f"{k:>14}  {v}" for k, v in lines.items())
         return text + "".join(f"\n{'note':>14}  {n}" for n in self.notes)
+
+    @property
+    def room(self) -> int:
+        """Most tokens of a sequence: `max_length`, or what the model reads if that is less."""
+        most = self.recipe.data.max_length
+        return min(most, self.model.context) if self.model.context else most
+
+    @property
+    def end_to_end(self) -> bool:
+        """Whether the samples of a micro-batch should share a row."""
+        free = self.recipe.data.padding_free
+        return self.recipe.data.packing if free == "auto" else free
 
     @property
     def data_world(self) -> int:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +14,7 @@ from swift.chat.speaker import Speaker
 from swift.chat.thinking import thinks
 from swift.chat.tokenize import Tokenizer
 from swift.chat.verify import Trial
-from swift.checkpoint import read_card
-from swift.core.errors import DataError, PlanError, Problem
-from swift.dataset.batches import Schedule
+from swift.core.errors import DataError, Problem
 from swift.dataset.encode import Encoded, encode
 from swift.dataset.formats import to_samples
 from swift.dataset.mix import Stopping, mixed
@@ -27,12 +23,9 @@ from swift.dataset.sources import Raw, find, rows
 from swift.plan.speech import trial
 from swift.recipe import Dataset
 from swift.run.given import NOTHING, Given
-from swift.seam.collate import collate
-from swift.seam.types import Batch
 
 if TYPE_CHECKING:
     from swift.chat.message import Sample
-    from swift.parallel import Placement
     from swift.plan import Plan
 
 Event = Callable[..., Any]
@@ -109,9 +102,6 @@ def _encoded(
     event: Event,
 ) -> Encoded:
     recipe, report = plan.recipe, Report()
-    most = recipe.data.max_length
-    if plan.model.context:
-        most = min(most, plan.model.context)
     pairs = len(recipe.method.sides) == 2
     template = Asked.of(tried.template) if tried else None
     made = encode(
@@ -120,7 +110,7 @@ def _encoded(
         tokenizer,
         pairs=pairs,
         supervise="all" if recipe.task == "text" else recipe.method.supervise,
-        max_length=most,
+        max_length=plan.room,
         on_long=recipe.data.on_long,
         report=report,
     )
@@ -230,77 +220,3 @@ def _split(everything: Encoded, share: float, seed: int) -> tuple[Encoded, Encod
         )
     order = np.random.Generator(np.random.PCG64([seed, 1 << 32])).permutation(len(everything))
     return everything.take(sorted(order[held:])), everything.take(sorted(order[:held]))
-
-
-class RunFeed:
-    """The Feed of a plan on this rank."""
-
-    def __init__(self, plan: Plan, prepared: Prepared, placement: Placement) -> None:
-        options, sizes = plan.recipe.train, plan.sizes
-        self._prepared, self._placement = prepared, placement
-        self._micro = sizes.micro
-        self._schedule = Schedule(
-            lengths=prepared.train.lengths,
-            batch_size=sizes.batch,
-            micro_batch_size=sizes.micro,
-            data_world=placement.data_world,
-            seed=options.seed,
-            shuffle=plan.recipe.data.shuffle,
-            bucket=plan.recipe.data.bucket,
-            epochs=options.epochs,
-            max_steps=options.max_steps,
-        )
-        self.total = self._schedule.total_steps
-        self._validation = self._validate()
-
-    def step(self, number: int) -> list[Batch]:
-        """Return this rank's micro-batches of a step."""
-        mine = self._schedule.step(number)[self._placement.data_rank]
-        return [collate(self._prepared.train, items, self._prepared.pad_id) for items in mine]
-
-    def size(self, number: int) -> tuple[int, int]:
-        """Return (samples, tokens) of a step, over all ranks."""
-        samples = self._schedule.samples(number)
-        return len(samples), int(self._schedule.lengths[samples].sum())
-
-    def epoch(self, number: int) -> float:
-        """Return the passes over the data done after a step."""
-        return self._schedule.epoch(number)
-
-    def validation(self) -> list[list[Batch]]:
-        """Return this rank's validation batches, longest first."""
-        return self._validation
-
-    def _validate(self) -> list[list[Batch]]:
-        held = self._prepared.validation
-        if held is None:
-            return []
-        order = np.argsort(-held.lengths, kind="stable").tolist()
-        world, rank = self._placement.data_world, self._placement.data_rank
-        cut = [order[i : i + self._micro] for i in range(0, len(order), self._micro)]
-        cut += [[] for _ in range(math.ceil(len(cut) / world) * world - len(cut))]
-        return [[collate(held, items, self._prepared.pad_id)] for items in cut[rank::world]]
-
-    def check_resume(self, checkpoint: Path, prepared: Prepared) -> int:
-        """Return the steps done at `checkpoint`.
-
-        Raises:
-            PlanError: Data or template are not what the checkpoint was trained on.
-        """
-        card = read_card(checkpoint)
-        problems = [
-            Problem(
-                where=str(checkpoint),
-                what=f"the {what} changed since this checkpoint ({before} is now {now})",
-                fix="bring back what it was, or start a new run",
-            )
-            for what, before, now in (
-                ("data", card.data, prepared.fingerprint),
-                ("chat template", card.template, prepared.template),
-                ("number of steps", card.total_steps, self.total),
-            )
-            if before != now
-        ]
-        if problems:
-            raise PlanError(problems)
-        return card.step

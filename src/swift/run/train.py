@@ -15,15 +15,18 @@ from swift.core.events import Events
 from swift.core.files import locked
 from swift.model.skeleton import attention_of
 from swift.parallel import Placement, Site, strategies
-from swift.run.data import Prepared, RunFeed, prepare
+from swift.run.data import Prepared, prepare
+from swift.run.feed import RunFeed
 from swift.run.folder import check_space
 from swift.run.given import NOTHING, Given
 from swift.run.loop import Job, run
+from swift.run.packing import end_to_end
 from swift.run.save import restore, save, size_of
 from swift.run.schedule import rate
 from swift.run.signals import Signals
 from swift.run.source import ModelSource
 from swift.seam.device import address, ready
+from swift.seam.segments import SEGMENTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,11 +95,14 @@ def _train(
     event: Callable[..., None],
     given: Given,
 ) -> Path:
-    with Signals() as signals:
+    with Signals() as signals, ExitStack() as stack:
         _seed(plan.recipe.train.seed, ranks.rank, plan)
         prepared = prepare(plan, event, given)
         policy, frozen = place(plan, ranks, given)
-        feed = RunFeed(plan, prepared, policy)
+        flat = plan.end_to_end and stack.enter_context(
+            end_to_end([policy, *frozen.values()], prepared.train, prepared.pad_id, event)
+        )
+        feed = RunFeed(plan, prepared, policy, end_to_end=flat)
         check_space(folder, size_of(policy, plan.recipe.tuner.adapters), plan.recipe.train.keep)
         start = _begin(plan, prepared, policy, feed, resume, ranks, event)
 
@@ -172,7 +178,7 @@ def _begin(
     proof = policy.proof()
     start = feed.check_resume(resume, prepared) if resume else 0
     real = attention_of(policy.model())
-    if real and real != plan.attention and not plan.model.given:
+    if real not in ("", plan.attention, SEGMENTED) and not plan.model.given:
         event(
             "note", text=f"{plan.model.architecture} has no {plan.attention}: attention is {real}"
         )
