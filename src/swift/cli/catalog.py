@@ -13,13 +13,14 @@ from swift.dataset.names import Listed, datasets, find_row, near
 KEYS = ("task", "language", "tag")
 """What the list may be asked for."""
 
+_TASKS = frozenset({"vqa", "ocr", "caption", "grounding", "asr", "tts"})
+"""Tags that say a second task."""
+
 _SAYS: Mapping[str, Callable[[Listed], tuple[str, ...]]] = {
     "task": lambda row: (row.task, *row.uses, *(t for t in row.tags if t in _TASKS)),
     "language": lambda row: row.language,
     "tag": lambda row: row.tags,
 }
-_TASKS = frozenset({"vqa", "ocr", "caption", "grounding", "asr", "tts"})
-"""Tags that say a second task."""
 
 
 def chosen(wishes: Mapping[str, str]) -> list[Listed]:
