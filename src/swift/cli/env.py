@@ -12,13 +12,14 @@ from pathlib import Path
 
 from swift import __version__
 from swift.cli.flags import split
+from swift.core.device import accelerators
 from swift.core.errors import Problem, UserError
 from swift.core.files import free_bytes
 from swift.core.machine import machine
 
 _PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "pydantic", "pyarrow")
 
-_OF_DEVICES = ("torch_npu", "flash_attn", "triton")
+_OF_DEVICES = ("flash_attn", "triton", *(a.plugin for a in accelerators().values() if a.plugin))
 """Shown where they are installed."""
 
 
