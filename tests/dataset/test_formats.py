@@ -92,7 +92,7 @@ PAIR = (QA, [("user", "Hi"), ("assistant", "Go away")])
     ],
 )  # fmt: skip
 def test_pairs(row: dict[str, Any]) -> None:
-    found = read(row, pairs=True)
+    found = read(row, wants="pairs")
     assert (said(found.chosen), said(found.rejected)) == PAIR
     assert said(read(row).chosen) == QA  # sft reads the chosen side alone
 
@@ -158,19 +158,19 @@ def test_a_pair_without_its_other_side_is_counted() -> None:
         Raw(row={"query": "a", "response": "b"}, origin="x:2"),
         Raw(row={"prompt": "a", "chosen": "b", "rejected": None}, origin="x:3"),
     ]
-    assert len(list(to_samples(raws, pairs=True, on_reject=lambda *r: rejects.append(r)))) == 1
+    assert len(list(to_samples(raws, wants="pairs", on_reject=lambda *r: rejects.append(r)))) == 1
     assert rejects == [("no-rejected", "x:2"), ("no-rejected", "x:3")]
 
 
 def test_pairs_from_a_source_without_second_answers_are_refused_at_once() -> None:
     raws = [Raw(row={"query": "a", "response": "b"}, origin="x:1")]
     with pytest.raises(DataError, match="x:1: columns 'query', 'response' hold no second answer"):
-        list(to_samples(raws, pairs=True, on_reject=lambda *r: None))
+        list(to_samples(raws, wants="pairs", on_reject=lambda *r: None))
 
 
 def test_a_prompt_goes_before_answers_of_several_turns() -> None:
     tool = {"role": "tool", "content": "1"}
-    found = read({"prompt": [ASK], "chosen": [SAY, tool, SAY], "rejected": [NO]}, pairs=True)
+    found = read({"prompt": [ASK], "chosen": [SAY, tool, SAY], "rejected": [NO]}, wants="pairs")
     assert [m.role for m in found.chosen] == ["user", "assistant", "tool", "assistant"]
     assert said(found.rejected) == PAIR[1]
 
@@ -202,7 +202,7 @@ def test_a_named_format_that_the_columns_do_not_fit_is_refused() -> None:
 def test_a_bad_pair_is_counted_by_name(row: dict[str, Any], name: str) -> None:
     rejects: list[tuple[str, str]] = []
     raws = [Raw(row=row, origin="x:1")]
-    assert not list(to_samples(raws, pairs=True, on_reject=lambda *r: rejects.append(r)))
+    assert not list(to_samples(raws, wants="pairs", on_reject=lambda *r: rejects.append(r)))
     assert rejects == [(name, "x:1")]
 
 

@@ -28,7 +28,7 @@ def refused(name: str, origin: str) -> None:
 def test_every_row_is_a_pair_in_a_format_that_is_recognised(split: str) -> None:
     raws = list(rows(find("nano-preferences"), split=split, seed=1))
     assert next(f.name for f in formats if f.fits(raws[0].row or {})) == "preference"
-    pairs = list(to_samples(raws, pairs=True, on_reject=refused))
+    pairs = list(to_samples(raws, wants="pairs", on_reject=refused))
     assert len(pairs) == {"train": 1000, "validation": 200}[split]
     for pair in pairs:
         assert [m.role for m in pair.chosen] == ["user", "assistant"]

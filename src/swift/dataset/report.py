@@ -22,12 +22,20 @@ class Report:
 
     origins: dict[str, list[str]] = field(default_factory=dict)
 
+    readings: list[str] = field(default_factory=list)
+    """How rows were read, a line for each set of columns: "mine.jsonl:1: read as alpaca (...)"."""
+
     def note(self, name: str, origin: str) -> None:
         """Count one row."""
         self.counts[name] = self.counts.get(name, 0) + 1
         shown = self.origins.setdefault(name, [])
         if len(shown) < _SHOWN:
             shown.append(origin)
+
+    def read_as(self, line: str) -> None:
+        """Take in how rows of some columns are read, unless that has been said often enough."""
+        if len(self.readings) < _SHOWN:
+            self.readings.append(line)
 
     def describe(self) -> str:
         """Return one line for people."""
@@ -36,7 +44,7 @@ class Report:
         text += f", {share:.0%} supervised"
         for name, count in sorted(self.counts.items()):
             text += f"; {name}: {count} ({', '.join(self.origins[name])}{', …' * (count > _SHOWN)})"
-        return text
+        return "; ".join([text, *self.readings])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report for an event."""

@@ -92,10 +92,17 @@ def _fits_context(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem |
 
 def of_data(recipe: Recipe) -> list[Problem]:
     """Return what is wrong with the names of the recipe's data sets."""
+    from swift.dataset.pictures import pictures
     from swift.dataset.sources import find
 
     problems: list[Problem] = []
-    named = [(d.name, d.subset, d.split) for d in recipe.dataset]
+    folder = recipe.data.image_folder
+    named = [(d.name, d.subset, d.split) for d in recipe.dataset if d.name != folder]
+    if folder is not None and len(named) < len(recipe.dataset):
+        try:
+            next(pictures(folder), None)
+        except SwiftError as error:
+            problems += error.problems
     if isinstance(recipe.data.validation, str):
         named.append((recipe.data.validation, "", ""))
     for name, subset, split in named:

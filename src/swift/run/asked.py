@@ -113,6 +113,8 @@ def _known(row: Mapping[str, Any], origin: str) -> tuple[Message, ...]:
     try:
         raw = Raw(row=dict(row), origin=origin)
         for sample in to_samples([raw], on_reject=on_reject):
+            if sample.media:
+                raise Reject("media-not-read")  # they come later
             return sample.chosen
     except DataError as error:  # what is a whole source's mistake in training is one row's here
         raise Reject("unknown-format") from error

@@ -18,6 +18,7 @@ from swift.core.errors import DataError, Problem
 from swift.dataset.encode import Encoded, encode
 from swift.dataset.formats import to_samples
 from swift.dataset.mix import Stopping, mixed
+from swift.dataset.pictures import pictures
 from swift.dataset.report import Report
 from swift.dataset.sources import Raw, find, rows
 from swift.plan.speech import trial
@@ -105,7 +106,7 @@ def _encoded(
     pairs = len(recipe.method.sides) == 2
     template = Asked.of(tried.template) if tried else None
     made = encode(
-        _written(_samples(parts, recipe.data.stopping, pairs, report), tried, report),
+        _written(_samples(parts, recipe.data.stopping, pairs, recipe.task, report), tried, report),
         template,
         tokenizer,
         pairs=pairs,
@@ -141,13 +142,15 @@ def _parts(
 
 
 def _raws(plan: Plan, said: Dataset, split: str, note: _Note) -> Iterator[Raw]:
+    if said.name == plan.recipe.data.image_folder:
+        return pictures(said.name)
     source = find(said.name, subset=said.subset, part=said.split, documents=said.documents)
     seed = plan.recipe.train.seed if said.seed is None else said.seed
     return rows(source, split=split, seed=seed, note=note)
 
 
 def _samples(
-    parts: Sequence[_Part], stopping: Stopping, pairs: bool, report: Report
+    parts: Sequence[_Part], stopping: Stopping, pairs: bool, task: str, report: Report
 ) -> Iterator[Sample]:
     """Yield the Samples of all parts, one after the other or by their weights."""
 
@@ -167,8 +170,10 @@ def _samples(
             counted(raws(note)) if first else raws(note),
             format=dataset.format,
             columns=dataset.columns,
-            pairs=pairs,
+            wants="pairs" if pairs else "answers",
+            task=task,
             on_reject=note,
+            on_reading=lambda found: report.read_as(found.describe()) if first else None,
         )
 
     weights = [dataset.weight for dataset, _ in parts]
@@ -189,11 +194,18 @@ def _written(samples: Iterable[Sample], tried: Trial | None, report: Report) -> 
         DataError: A sample has tools or reasoning that it does not, by its verdict.
     """
     for sample in samples:
-        for lack in _lacking(sample, tried) if tried else ():
+        for lack in (*_media(sample), *(_lacking(sample, tried) if tried else ())):
             raise DataError(lack)
         if tried and "thinking" in tried.verdict.refused and any(map(thinks, sample.chosen)):
             report.note("reasoning-not-written", sample.origin)
         yield sample
+
+
+def _media(sample: Sample) -> Iterator[Problem]:
+    if sample.media or sample.rejected_media:
+        kind = (*sample.media, *sample.rejected_media)[0].kind
+        what = f"the row has {'an' if kind[0] in 'ai' else 'a'} {kind}; these come later"
+        yield Problem(where=sample.origin, what=what, fix="train on rows of text alone")
 
 
 def _lacking(sample: Sample, tried: Trial) -> Iterator[Problem]:

@@ -101,7 +101,6 @@ def to_samples(
     columns: Mapping[str, str] | None = None,
     wants: str = "answers",
     task: str = "chat",
-    pairs: bool = False,
     on_reject: Callable[[str, str], object],
     on_reading: Callable[[Reading], object] | None = None,
 ) -> Iterator[Sample]:
@@ -114,7 +113,6 @@ def to_samples(
         wants: What the method wants: answers, pairs, labels, prompts, classes or embeddings. It
             decides what a column like `label` means.
         task: The shape of a sample: a name of `swift.dataset.tasks`.
-        pairs: The same as wants="pairs".
         on_reject: Is told (name, origin) of every row that gives no Sample.
         on_reading: Is told once how rows with the same columns are read.
 
@@ -124,7 +122,7 @@ def to_samples(
     """
     from swift.dataset.formats._reader import Reader
 
-    reader = Reader(_candidates(format, task), "pairs" if pairs else wants, task, on_reading)
+    reader = Reader(_candidates(format, task), wants, task, on_reading)
     begun = False
     for raw in raws:
         if raw.row is None:
