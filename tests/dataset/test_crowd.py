@@ -14,6 +14,7 @@ from swift.chat.template import Template, load
 from swift.chat.tokenize import Tokenizer
 from swift.core.errors import DataError, MachineError
 from swift.dataset import crowd, encode
+from swift.dataset.cut import Way
 from swift.dataset.report import Report
 from tests.kit import tiny_chat_model
 
@@ -98,7 +99,7 @@ def test_a_process_that_dies_is_an_error_in_words(
     children: list[crowd._Child] = []
     begin = crowd._Child.__init__
 
-    def noted(self: crowd._Child, way: crowd.Way) -> None:
+    def noted(self: crowd._Child, way: Way) -> None:
         begin(self, way)
         children.append(self)
 
@@ -119,7 +120,7 @@ def test_stopping_ends_all_processes(models: Models, monkeypatch: pytest.MonkeyP
     children: list[crowd._Child] = []
     begin = crowd._Child.__init__
 
-    def noted(self: crowd._Child, way: crowd.Way) -> None:
+    def noted(self: crowd._Child, way: Way) -> None:
         begin(self, way)
         children.append(self)
 

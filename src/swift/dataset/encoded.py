@@ -21,7 +21,7 @@ PARTS = {
     "stems": "int32",
     "numbers": "int64",
 }
-"""Files of arrays in a folder, and what they hold."""
+"""Files of arrays in a folder, and what they hold; the first three are the tokens."""
 
 NAMES = "names.json"
 """File with what origins begin with."""
@@ -138,8 +138,10 @@ class Encoded:
         """Return a digest of all ids and marks, in order."""
         if self.digest:
             return self.digest
+        import numpy as np
+
         total = hashlib.sha256()
-        for part in (self.ids, self.supervised, self.offsets, self.items):
+        for part in (self.ids, self.supervised, np.diff(self.offsets), self.items):
             if part is not None:
                 total.update(_bytes(part))
         return total.hexdigest()[:16]
@@ -182,7 +184,7 @@ class Store:
             return of_arrays(arrays, names, self._sides)
         self.stop()
         (self._folder / NAMES).write_text(json.dumps(names), encoding="utf-8")
-        return opened(self._folder, self._sides)
+        return opened(self._folder, self._sides, "")
 
     def stop(self) -> None:
         """Close the files."""
@@ -190,7 +192,7 @@ class Store:
             file.close()
 
 
-def opened(folder: Path, sides: int) -> Encoded:
+def opened(folder: Path, sides: int, fingerprint: str) -> Encoded:
     """Return what a Store wrote, mapped from its files.
 
     Raises:
@@ -203,10 +205,29 @@ def opened(folder: Path, sides: int) -> Encoded:
         path = folder / f"{name}.bin"
         empty = path.stat().st_size == 0  # of which there is no map
         arrays[name] = np.zeros(0, kind) if empty else np.memmap(path, dtype=kind, mode="r")
-    return of_arrays(arrays, json.loads((folder / NAMES).read_text(encoding="utf-8")), sides)
+    names = json.loads((folder / NAMES).read_text(encoding="utf-8"))
+    return of_arrays(arrays, names, sides, fingerprint)
 
 
-def of_arrays(arrays: Mapping[str, NDArray[Any]], names: Sequence[str], sides: int) -> Encoded:
+def digests(folder: Path) -> tuple[str, str]:
+    """Return (the fingerprint of the tokens, the digest of all files) that a Store wrote.
+
+    Raises:
+        OSError: A file is not there.
+    """
+    total, told = hashlib.sha256(), ""
+    for name in (*(f"{part}.bin" for part in PARTS), NAMES):
+        with (folder / name).open("rb") as file:
+            while data := file.read(1 << 20):
+                total.update(data)
+        if name == "sizes.bin":
+            told = total.hexdigest()[:16]
+    return told, total.hexdigest()
+
+
+def of_arrays(
+    arrays: Mapping[str, NDArray[Any]], names: Sequence[str], sides: int, fingerprint: str = ""
+) -> Encoded:
     """Return items from the arrays of PARTS."""
     import numpy as np
 
@@ -216,6 +237,7 @@ def of_arrays(arrays: Mapping[str, NDArray[Any]], names: Sequence[str], sides: i
         offsets=np.concatenate(([0], np.cumsum(arrays["sizes"]))).astype(np.int64),
         sides=sides,
         origins=Origins(names, arrays["stems"], arrays["numbers"]),
+        digest=fingerprint,
     )
 
 
