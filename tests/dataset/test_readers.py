@@ -290,11 +290,12 @@ def test_a_file_of_many_rows_takes_no_more_memory_than_one_of_few(
     path = tmp_path / f"a{suffix}"
     _write_large(path)
     script = (
-        "import resource, sys\n"
+        "import re, sys\n"
         "from swift.dataset.sources import find, rows\n"
         "import pyarrow, pyarrow.parquet, pyarrow.ipc\n"
         "source = find(sys.argv[1] + '#100')\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "status = lambda: open('/proc/self/status').read()\n"  # ru_maxrss outlives an exec
+        "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', status())[1]) >> 10\n"
         "before = peak()\n"
         "assert sum(1 for _ in rows(source)) == 100\n"
         "print(peak() - before)"
@@ -302,7 +303,7 @@ def test_a_file_of_many_rows_takes_no_more_memory_than_one_of_few(
     done = subprocess.run(
         [sys.executable, "-c", script, str(path)], check=True, capture_output=True, text=True
     )
-    assert int(done.stdout) < 30  # MiB, of 50; as much again when all rows are held
+    assert int(done.stdout) < 45  # MiB, of 50; twice as much where all rows are held
 
 
 def _write_large(path: Path) -> None:

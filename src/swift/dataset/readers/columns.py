@@ -15,7 +15,7 @@ _AT_ONCE = 256
 
 
 def parquet(path: Path) -> Iterator[Raw]:
-    """Yield the rows of a Parquet file.
+    """Yield the rows of a Parquet file; what is held at once is one of its row groups.
 
     Raises:
         DataError: It is none, was not written to its end, or holds what Python cannot; says after
@@ -25,8 +25,12 @@ def parquet(path: Path) -> Iterator[Raw]:
         import pyarrow.parquet as pq
 
         with path.open("rb") as raw, pq.ParquetFile(raw) as file:
-            batches = file.iter_batches(batch_size=_AT_ONCE, use_threads=False)
-            yield from _rows(path, batches, reached)
+            yield from _rows(path, _batches(file), reached)
+
+
+def _batches(file: Any) -> Iterator[Any]:
+    for group in range(file.num_row_groups):  # asked for all at once, pyarrow 26 keeps them all
+        yield from file.iter_batches(_AT_ONCE, row_groups=[group], use_threads=False)
 
 
 def count(path: Path) -> int:
