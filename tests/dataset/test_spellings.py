@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools.formats import DOC, made
 
 from swift.chat.message import Media, Message, Sample, Thing
 from swift.dataset.formats import Reading, formats, to_samples
@@ -50,7 +51,9 @@ def expected(said: dict[str, Any]) -> Sample:
     if "other_media" in said:
         texts["other_media"] = tuple(tuple(map(media, one)) for one in said["other_media"])
     kept = ("text", "label", "margin", "target", "solution", "columns")
-    plain = {k: tuple(said[k]) if isinstance(said[k], list) else said[k] for k in kept if k in said}
+    plain: dict[str, Any] = {
+        k: tuple(said[k]) if isinstance(said[k], list) else said[k] for k in kept if k in said
+    }
     return Sample(
         **turns,
         **texts,
@@ -111,3 +114,9 @@ def test_how_rows_are_read_is_said() -> None:
 def test_the_most_telling_format_comes_first() -> None:
     order = "similar preference messages alpaca query-response prompt labelled text"
     assert [f.name for f in formats] == order.split()
+
+
+def test_the_page_on_formats_is_made_from_these_rows() -> None:
+    text = DOC.read_text(encoding="utf-8")
+    assert made(text) == text
+    assert all(f"### {found.name}\n\n* " in text for found in formats)
