@@ -113,7 +113,7 @@ size_categories: many
     assert files(find(f"{tmp_path}:main")) == ["train-1.jsonl", "train-2.jsonl"]
     assert len(list(rows(find(f"{tmp_path}:main", part="test")))) == 3
     assert files(find(f"{tmp_path}:all")) == ["train-1.jsonl", "train-2.jsonl", "a.jsonl"]
-    with pytest.raises(DataError, match=r"no subset `mian`\n.*write `main`"):
+    with pytest.raises(DataError, match=r"no subset `mian`; it has main, more\n.*write `main`"):
         find(f"{tmp_path}:mian")
 
 

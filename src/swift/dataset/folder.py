@@ -53,7 +53,7 @@ def parts_of(folder: Path, subsets: Sequence[str] = ()) -> Parts:
     found = [known[name] if name in known else _subset(folder, name) for name in names]
     for name, parts in zip(names, found, strict=True):
         if not parts:
-            raise _no_subset(folder, name, named)
+            raise _no_subset(name, named)
     keys = dict.fromkeys(key for parts in found for key in parts)
     return {k: tuple(path for parts in found for path in parts.get(k, ())) for k in keys}
 
@@ -69,14 +69,14 @@ def _default(folder: Path, known: Mapping[str, Parts]) -> Parts:
         named = [name for name in known if name]
         default = next((n for n in ("", "default", *named[: len(named) == 1]) if n in known), None)
         if default is None:
-            raise _which(folder, named)
+            raise _which(named)
         return known[default]
     for place in (folder, folder / "data"):
         if parts := _at(place):
             return parts
     inside = _inside(folder)
     if len(inside) > 1:
-        raise _which(folder, inside)
+        raise _which(inside)
     return _subset(folder, inside[0]) if inside else {}
 
 
@@ -195,17 +195,18 @@ def _plain(path: str) -> bool:
     return bool(path) and not path.startswith("/") and ".." not in Path(path).parts
 
 
-def _which(folder: Path, names: Sequence[str]) -> DataError:
-    shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-    what = f"{folder.name} has several subsets: {shown}"
-    return DataError(
-        Problem(where="dataset", what=what, fix=f"write NAME:{names[0]}, or NAME:{ALL}")
-    )
-
-
-def _no_subset(folder: Path, name: str, names: Sequence[str]) -> DataError:
-    near = nearest_of(name.casefold(), {n.casefold(): n for n in names})
-    shown = ", ".join(names[:12]) or "none at all"
-    fix = f"write `{near[0]}`" if near else f"its subsets: {shown}"
-    what = f"{folder.name} has no subset `{name}`"
+def _which(names: Sequence[str]) -> DataError:
+    what = f"the data set has several subsets: {_some(names)}"
+    fix = f"write NAME:{names[0]}, or NAME:{ALL}"
     return DataError(Problem(where="dataset", what=what, fix=fix))
+
+
+def _no_subset(name: str, names: Sequence[str]) -> DataError:
+    near = nearest_of(name.casefold(), {n.casefold(): n for n in names}) if len(name) > 3 else ()
+    what = f"the data set has no subset `{name}`; it has {_some(names)}"
+    fix = f"write `{near[0]}`" if near else "leave the subset out" if not names else "one of those"
+    return DataError(Problem(where="dataset", what=what, fix=fix))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "") or "none at all"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import TypeAlias
 
 from swift.core.env import hub_root
 from swift.core.errors import DataError, MachineError, UserError
-from swift.dataset.folder import Parts, parts_of
+from swift.dataset.folder import ALL, Parts, parts_of
 from swift.dataset.names import Listed, near, refs_of, refs_of_row
 from swift.hub.local import look_up, names, the_one
 from swift.hub.ref import Ref
@@ -108,10 +110,10 @@ def _fetched(refs: Mapping[str, Ref], hub: str, subsets: Subsets) -> Found:
     A list of files is asked for each time, since a cache may hold a part of a data set; where no
     hub can be reached, what the cache holds must do.
     """
-    from swift.hub.fetch import cached, fetch  # names TLS and HTTP, which take a while
+    from swift.hub.fetch import cached  # names TLS and HTTP, which take a while
 
     try:
-        folder = fetch(refs, hub=hub)
+        folder = _brought(refs, hub, subsets[0])
     except MachineError:
         for kept in cached(refs, hub):
             if parts := _parts(kept, subsets):
@@ -123,6 +125,19 @@ def _fetched(refs: Mapping[str, Ref], hub: str, subsets: Subsets) -> Found:
     if parts := _parts(folder, subsets):
         return Found(parts=parts)
     return Found(missed=f"{folder} has no rows at its top or in data/", fix="give a folder of it")
+
+
+def _brought(refs: Mapping[str, Ref], hub: str, asked: Sequence[str]) -> Path:
+    """Return the folder with the files of the subsets asked for, if their paths tell; else all."""
+    from swift.hub.fetch import fetch
+
+    if asked and ALL not in asked:
+        patterns = ["README.md", *(f"*{escape(name)}*" for name in asked)]
+        with suppress(UserError):  # no such path, or the card calls the files otherwise
+            folder = fetch(refs, hub=hub, patterns=patterns)
+            if parts_of(folder, asked):
+                return folder
+    return fetch(refs, hub=hub)
 
 
 def _hint(name: str, also: Sequence[str]) -> str:
