@@ -1,7 +1,7 @@
 """What a plug-in adds to, in one place: `from swift.plugin import tuners, wires, verb`.
 
     methods tuners quants optimizers strategies engines scores    @tuners.add("mine") on a class
-    models families wires call_styles presets datasets tasks box_styles
+    models families wires call_styles presets datasets tasks box_styles troubles
                                                                   wires.add(Wire(...)), a row
     format verb reader adapter                                    @verb("mine", "what it does")
 
@@ -13,12 +13,13 @@ from swift.chat.tools import styles as call_styles
 from swift.chat.wires import Wire
 from swift.chat.wires import known_wires as wires
 from swift.cli.verbs import verb
-from swift.dataset.boxes import BoxStyle, box_styles
 from swift.dataset.adapters import adapter
+from swift.dataset.boxes import BoxStyle, box_styles
 from swift.dataset.formats import format
 from swift.dataset.names import Listed, datasets
-from swift.dataset.tasks import Task, tasks
 from swift.dataset.readers import reader
+from swift.dataset.tasks import Task, tasks
+from swift.dataset.troubles import Trouble, troubles
 from swift.engine import engines
 from swift.method import methods
 from swift.model.names import Row, models
@@ -39,7 +40,9 @@ __all__ = [
     "Structure",
     "Style",
     "Task",
+    "Trouble",
     "Wire",
+    "adapter",
     "box_styles",
     "call_styles",
     "datasets",
@@ -55,6 +58,7 @@ __all__ = [
     "scores",
     "strategies",
     "tasks",
+    "troubles",
     "tuners",
     "verb",
     "wires",

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from swift.core.errors import DataError, Problem
+from swift.dataset.troubles import trouble_of
+
 _SHOWN = 5
 """Origins kept of each kind of trouble."""
+
+_FATAL = 20
+"""Rows in trouble that are named before all stops, where trouble is to stop all."""
+
+
+@dataclass
+class Part:
+    """What came of one data set."""
+
+    rows: int = 0
+    samples: int = 0
+    """Rows that a format understood; what becomes of them later is the whole report's."""
+
+    read_as: list[str] = field(default_factory=list)
+    """How its rows were read, a line for each set of columns."""
 
 
 @dataclass
@@ -17,6 +36,10 @@ class Report:
     samples: int = 0
     tokens: int = 0
     supervised: int = 0
+
+    lost: int = 0
+    """Tokens that were cut off."""
+
     counts: dict[str, int] = field(default_factory=dict)
     """Name of a trouble ("broken-line", "truncated", ...) -> rows it happened to."""
 
@@ -25,27 +48,112 @@ class Report:
     readings: list[str] = field(default_factory=list)
     """How rows were read, a line for each set of columns: "mine.jsonl:1: read as alpaca (...)"."""
 
-    def note(self, name: str, origin: str) -> None:
-        """Count one row."""
-        self.counts[name] = self.counts.get(name, 0) + 1
+    parts: dict[str, Part] = field(default_factory=dict)
+    """Name of a data set -> what came of it."""
+
+    lengths: dict[int, int] = field(default_factory=dict)
+    """Tokens of a sample's longest sequence, before any was cut -> how many samples."""
+
+    policies: Mapping[str, str] = field(default_factory=dict)
+    """Name of a trouble -> what becomes of such rows, where it is not the trouble's default."""
+
+    strict: bool = False
+    """Whether every trouble that may fail does."""
+
+    def note(self, name: str, origin: str, count: int = 1) -> None:
+        """Count one row, or several of which the first is named.
+
+        Raises:
+            DataError: Such rows are to stop all, and enough of them were found.
+        """
+        self.counts[name] = self.counts.get(name, 0) + count
         shown = self.origins.setdefault(name, [])
         if len(shown) < _SHOWN:
             shown.append(origin)
+        if (self.strict or self.policies) and self._fatal() >= _FATAL:
+            self.check()
 
     def read_as(self, line: str) -> None:
         """Take in how rows of some columns are read, unless that has been said often enough."""
         if len(self.readings) < _SHOWN:
             self.readings.append(line)
 
+    def part(self, name: str) -> Part:
+        """Return what came of one data set, to be counted on."""
+        return self.parts.setdefault(name, Part())
+
+    def measure(self, lengths: Iterable[int], lost: int = 0) -> None:
+        """Take in lengths of samples before they are cut, and how many tokens were cut off."""
+        for length in lengths:
+            self.lengths[length] = self.lengths.get(length, 0) + 1
+        self.lost += lost
+
+    def policy(self, name: str) -> str:
+        """Return what becomes of rows in this trouble."""
+        trouble = trouble_of(name)
+        if self.strict and "fail" in trouble.policies:
+            return "fail"
+        return self.policies.get(name, trouble.default)
+
+    def check(self) -> None:
+        """Stop if there is trouble that is to stop all.
+
+        Raises:
+            DataError: There is; the first rows of each kind are named.
+        """
+        problems = [p for name in self._failing() for p in self._problems(name)]
+        if problems:
+            raise DataError(problems)
+
+    def _failing(self) -> list[str]:
+        return [name for name in self.counts if self.policy(name) == "fail"]
+
+    def _fatal(self) -> int:
+        return sum(self.counts[name] for name in self._failing())
+
+    def _problems(self, name: str) -> list[Problem]:
+        trouble, shown = trouble_of(name), self.origins[name]
+        what, fix = f"{name}: {trouble.means}", trouble.repair
+        problems = [Problem(where=origin, what=what, fix=fix) for origin in shown]
+        if more := self.counts[name] - len(shown):
+            problems.append(Problem(what=f"{name}: {more:,} more such rows", fix=fix))
+        return problems
+
+    @property
+    def rejected(self) -> int:
+        """Rows that are not trained on because something was wrong with them."""
+        return sum(n for name, n in self.counts.items() if self.policy(name) == "drop")
+
     def describe(self) -> str:
-        """Return one line for people."""
+        """Return a few lines for people: what there is, and a line for each trouble."""
         share = self.supervised / self.tokens if self.tokens else 0.0
         text = f"{self.samples:,} samples of {self.rows:,} rows, {self.tokens:,} tokens"
         text += f", {share:.0%} supervised"
-        for name, count in sorted(self.counts.items()):
-            text += f"; {name}: {count} ({', '.join(self.origins[name])}{', …' * (count > _SHOWN)})"
-        return "; ".join([text, *self.readings])
+        text += f", {self.lost:,} cut off" if self.lost else ""
+        for name in sorted(self.counts, key=lambda name: (-self.counts[name], name)):
+            text += f"\n  {self.line(name)}"
+        return text
+
+    def line(self, name: str) -> str:
+        """Return a line for people about one trouble."""
+        count, shown = self.counts[name], ", ".join(self.origins[name])
+        shown += ", …" * (count > len(self.origins[name]))
+        return f"{name}: {count:,} ({shown}); {self.policy(name)}: {trouble_of(name).means}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report for an event."""
-        return dict(vars(self))
+        """Return the report for an event; `Report.of` makes the same one of it."""
+        said = {**vars(self), "policies": dict(self.policies)}
+        said["parts"] = {name: dict(vars(part)) for name, part in self.parts.items()}
+        said["lengths"] = [[n, self.lengths[n]] for n in sorted(self.lengths)]
+        return said
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Report:
+        """Return the report that `as_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is none.
+        """
+        parts = {name: Part(**part) for name, part in said["parts"].items()}
+        lengths = {int(length): int(count) for length, count in said["lengths"]}
+        return cls(**{**said, "parts": parts, "lengths": lengths})
