@@ -132,7 +132,7 @@ class Report:
         text += f", {self.lost:,} cut off" if self.lost else ""
         for name in sorted(self.counts, key=lambda name: (-self.counts[name], name)):
             text += f"\n  {self.line(name)}"
-        return text
+        return "\n  ".join([text, *self.readings])
 
     def line(self, name: str) -> str:
         """Return a line for people about one trouble."""
