@@ -70,6 +70,11 @@ def test_until_all_have_ended_every_row_comes_and_each_again_is_told(
     assert 0 in [again[n] for n in range(len(sizes))]
 
 
+def test_parts_that_end_together_are_not_begun_again() -> None:
+    rows = list(mixed(parts([30, 10]), [3, 1], stopping="all_exhausted"))
+    assert len(rows) == len(set(rows)) == 40
+
+
 def test_the_order_is_the_same_on_every_machine() -> None:
     assert list(islice(turns([5, 3, 1]), 9)) == [0, 1, 0, 1, 0, 0, 2, 1, 0]
 

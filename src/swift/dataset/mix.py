@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain
 from math import lcm
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from swift.core.errors import DataError, Problem
 
 R = TypeVar("R")
+_END = object()
 
 Stopping: TypeAlias = Literal["first_exhausted", "all_exhausted"]
 
@@ -41,22 +42,23 @@ def mixed(
         yield from chain.from_iterable(part() for part in parts)
         return
     rows = [iter(part()) for part in parts]
-    ended = [False] * len(parts)
+    ahead: list[Any] = [next(row, _END) for row in rows]  # so that an end is known as it comes
+    ended, again = [False] * len(parts), [False] * len(parts)
     for number in turns(weights):
-        try:
-            row = next(rows[number])
-        except StopIteration:
-            ended[number] = True
-            if stopping == "first_exhausted" or all(ended):
+        if ahead[number] is _END:
+            if stopping == "first_exhausted":
                 return
-            rows[number] = iter(parts[number]())
-            try:
-                row = next(rows[number])
-            except StopIteration:
-                raise _empty(number) from None
-        if ended[number]:
+            rows[number], again[number] = iter(parts[number]()), True
+            ahead[number] = next(rows[number], _END)
+            if ahead[number] is _END:
+                raise _empty(number)
+        row, ahead[number] = ahead[number], next(rows[number], _END)
+        if again[number]:
             on_repeat(number)
         yield row
+        ended[number] |= ahead[number] is _END
+        if stopping == "all_exhausted" and all(ended):
+            return
 
 
 def turns(weights: Sequence[float]) -> Iterator[int]:
