@@ -186,7 +186,7 @@ def code() -> str:
     root = Path(__file__).parents[1]
     for package in _PACKAGES:
         for path in sorted((root / package).rglob("*")):
-            if path.suffix in (".py", ".csv"):
+            if path.is_file() and path.suffix != ".pyc":
                 total.update(path.name.encode() + path.read_bytes())
     return total.hexdigest()
 

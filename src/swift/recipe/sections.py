@@ -114,6 +114,10 @@ class Data(Value):
     """Where data sets have weights: end when the first has no row left, so that none comes twice;
     or begin those that end again until all have ended, which the report counts."""
 
+    num_proc: Count | None = None
+    """Processes that tokenise. null: one, and as many as there are cores once rows are many; the
+    tokens are the same."""
+
 
 class Train(Value):
     """The loop: how long, how fast, how much at once, and when to save."""

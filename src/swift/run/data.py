@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from swift.chat.thinking import thinks
 from swift.chat.tokenize import Tokenizer
 from swift.chat.verify import Trial
 from swift.core.errors import DataError, Problem
-from swift.dataset.encode import Encoded, encode
+from swift.dataset.encode import encode
+from swift.dataset.encoded import Encoded
 from swift.dataset.formats import to_samples
 from swift.dataset.mix import Stopping, mixed
 from swift.dataset.pictures import pictures
@@ -24,6 +26,7 @@ from swift.dataset.sources import Raw, find, rows
 from swift.plan.speech import trial
 from swift.recipe import Dataset
 from swift.run.given import NOTHING, Given
+from swift.run.kept import once, progress
 
 if TYPE_CHECKING:
     from swift.chat.message import Sample
@@ -61,16 +64,19 @@ def prepare(plan: Plan, event: Event, given: Given = NOTHING) -> Prepared:
     tried = _tried(plan, event)
     template = tried.template if tried else None
 
-    def encoded(split: str, parts: Sequence[_Part]) -> Encoded:
-        return _encoded(plan, parts, split, tried, tokenizer, event)
+    def encoded(named: tuple[Dataset, ...], split: str, live: _Live) -> Encoded:
+        def make(folder: Path | None, tell: Event) -> Encoded:
+            parts, told = _parts(plan, named, split, live), progress(event)
+            return _encoded(plan, parts, split, tried, tokenizer, tell, folder, told)
 
-    everything = encoded("train", _parts(plan, recipe.dataset, "train", given.rows))
+        return once(plan, named if live is None else (), split, tried, make, event)
+
+    everything = encoded(recipe.dataset, "train", given.rows)
     held = recipe.data.validation
     validation: Encoded | None = None
     if isinstance(held, str) or given.validation is not None:
         named = (Dataset(name=str(held)),)
-        parts = _parts(plan, named, "validation", given.validation)
-        validation = encoded("validation", parts)
+        validation = encoded(named, "validation", given.validation)
     elif held:
         everything, validation = _split(everything, held, recipe.train.seed)
     ends = Speaker(tokenizer, template).stop_ids - set(tokenizer.stop_ids)
@@ -101,6 +107,8 @@ def _encoded(
     tried: Trial | None,
     tokenizer: Tokenizer,
     event: Event,
+    folder: Path | None,
+    progress: Callable[[int], None],
 ) -> Encoded:
     recipe, report = plan.recipe, Report()
     pairs = len(recipe.method.sides) == 2
@@ -114,6 +122,9 @@ def _encoded(
         max_length=plan.room,
         on_long=recipe.data.on_long,
         report=report,
+        progress=progress,
+        folder=folder,
+        processes=recipe.data.num_proc,
     )
     event("data", split=split, text=report.describe(), **report.as_dict())
     if template is not None and (left := template.describe()):
@@ -122,6 +133,9 @@ def _encoded(
         event("warning", text=f"only {report.samples:,} of {report.rows:,} rows are trained on")
     return made
 
+
+_Live = Iterable[Mapping[str, Any]] | None
+"""Rows that were brought along."""
 
 _Note = Callable[[str, str], None]
 _Part = tuple[Dataset, Callable[[_Note], Iterator[Raw]]]
@@ -132,7 +146,7 @@ def _parts(
     plan: Plan,
     named: tuple[Dataset, ...],
     split: str,
-    live: Iterable[Mapping[str, Any]] | None,
+    live: _Live,
 ) -> list[_Part]:
     """Return the rows of each named data set, or those that were brought along."""
     if live is not None:
