@@ -412,3 +412,10 @@ def test_what_is_not_there_says_what_to_do_instead() -> None:
 def test_a_word_of_two_sections_names_both() -> None:
     assert spelling_module.closest("dtype") == "write `model.dtype` or `engine.dtype`"
     assert read(None, [("dtype", "float16")]).model.dtype == "float16"
+
+
+def test_a_folder_of_pictures_is_the_data_set_where_none_is_named(write: Write) -> None:
+    recipe = read(write("task: VisionQA\ndata: {image_folder: photos}"))
+    assert (recipe.task, [d.name for d in recipe.dataset]) == ("vqa", ["photos"])
+    recipe = read(write("dataset: a.jsonl\ndata: {image_folder: photos}"))
+    assert [d.name for d in recipe.dataset] == ["a.jsonl"]

@@ -49,5 +49,6 @@ def wished(
 
 def _silent(recipe: Recipe, given: frozenset[str]) -> list[str]:
     said = {"model": "id" in recipe.model.model_fields_set}
-    said["dataset"] = "dataset" in recipe.model_fields_set
+    folder = recipe.data.image_folder is not None
+    said["dataset"] = folder or "dataset" in recipe.model_fields_set
     return [key for key, is_said in said.items() if not (is_said or key in given)]
