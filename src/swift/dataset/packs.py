@@ -14,8 +14,8 @@ def packs(lengths: NDArray[np.int64], capacity: int) -> list[list[int]]:
     """Return samples in packs of at most `capacity` tokens; every sample is in one.
 
     Best-fit decreasing: the longest sample first, each into the fullest pack that has room for it
-    (Johnson et al., 1974: at most 11/9 of the fewest possible packs, and 4 more). The result depends
-    on lengths alone. A sample longer than the capacity has a pack of its own.
+    (Johnson et al., 1974: at most 11/9 of the fewest possible packs, and 4 more). The result is a
+    function of the lengths alone. A sample longer than the capacity has a pack of its own.
 
     Args:
         lengths: Tokens of each sample.
