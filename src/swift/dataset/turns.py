@@ -11,23 +11,6 @@ from swift.chat.message import REASONING, Media, Message
 from swift.dataset.blocks import Parts, call_of, parts_of
 from swift.dataset.rejects import Reject, Row, encodable, encodable_tree, first, listed
 
-__all__ = [
-    "ANSWERS",
-    "QUESTIONS",
-    "TALKS",
-    "Reject",
-    "Row",
-    "Said",
-    "answer",
-    "conversation",
-    "first",
-    "led",
-    "messages",
-    "question",
-    "text_of",
-    "tools",
-]
-
 TALKS = ("messages", "conversations", "conversation")
 """What data sets call a list of turns."""
 

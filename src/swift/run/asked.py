@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from swift.chat.message import Message
 from swift.core.errors import DataError
 from swift.dataset.formats import to_samples
+from swift.dataset.rejects import Reject, first
 from swift.dataset.sources import Raw
-from swift.dataset.turns import ANSWERS, QUESTIONS, Reject, first, messages, text_of, tools
+from swift.dataset.turns import ANSWERS, QUESTIONS, messages, text_of, tools
 
 if TYPE_CHECKING:
     from swift.chat.speaker import Speaker

@@ -1,6 +1,7 @@
 """Rows to Samples: which format a row is in is seen from its columns.
 
-Add one: a function under `@format("name", "columns it wants")`, in a file here or in a plug-in.
+Add one: a function and its row in `FORMATS` of a file here, or, in a plug-in, a function under
+`@format("name", "columns it wants")`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ class Format:
     serves: tuple[str, ...] = ()
     """The wishes that it is for: see `wanted.py`; () for any."""
 
+    @classmethod
+    def of(
+        cls, name: str, wants: str, serves: str = "", *, read: Callable[[Row], Sample]
+    ) -> Format:
+        """Return a format whose columns, and the wishes that it is for, are separated by spaces."""
+        return cls(name, tuple(wants.split()), read, tuple(serves.split()))
+
     def fits(self, columns: Iterable[str], wish: str = "answers") -> bool:
         """Return whether a row with these columns may be in this format."""
         have = set(columns)
@@ -42,10 +50,9 @@ class Format:
         return served and all(any(c in have for c in want.split("|")) for want in self.wants)
 
 
-def _ours() -> tuple[Format, ...]:
+def _ours() -> Iterator[Format]:
     for name in _OURS:
-        importlib.import_module(f"{__name__}.{name}")
-    return ()  # they have added themselves
+        yield from importlib.import_module(f"{__name__}.{name}").FORMATS
 
 
 formats: Table[Format] = Table("format", _ours, lambda found: found.name)
@@ -63,8 +70,7 @@ def format(
     """
 
     def register(read: Callable[[Row], Sample]) -> Callable[[Row], Sample]:
-        own = read.__module__.startswith("swift.")
-        formats.add(Format(name, tuple(wants.split()), read, tuple(serves.split())), own=own)
+        formats.add(Format.of(name, wants, serves, read=read))
         return read
 
     return register

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from swift.chat.message import Sample
-from swift.dataset.formats import format
+from swift.dataset.formats import Format
 from swift.dataset.formats.sides import inline_media, other_answer, texts
-from swift.dataset.turns import TALKS, Row, conversation, first, led
+from swift.dataset.rejects import Row, first
+from swift.dataset.turns import TALKS, conversation, led
 
 
-@format("messages", "messages|conversations|conversation")
 def read(row: Row) -> Sample:
     """A list of turns, perhaps with another answer, or with texts that mean the same or not."""
     said = led(row, conversation(first(row, TALKS)))
@@ -24,3 +24,6 @@ def read(row: Row) -> Sample:
         negatives=tuple(one.turns for one in negatives),
         other_media=inline_media(*positives, *negatives),
     )
+
+
+FORMATS = (Format.of("messages", "messages|conversations|conversation", read=read),)

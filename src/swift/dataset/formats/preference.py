@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from swift.chat.message import Sample
-from swift.dataset.formats import format
-from swift.dataset.rejects import listed
-from swift.dataset.turns import TALKS, Row, Said, answer, conversation, led, question
+from swift.dataset.formats import Format
+from swift.dataset.rejects import Row, listed
+from swift.dataset.turns import TALKS, Said, answer, conversation, led, question
 
 
-@format("preference", "chosen|chosen_response rejected|rejected_response")
 def read(row: Row) -> Sample:
     """Two answers: texts, turns or conversations; the question in them, before them or beside."""
     chosen, rejected = _side(row, "chosen"), _side(row, "rejected")
@@ -47,3 +46,6 @@ def _asked(row: Row) -> Said:
         if row.get(name):
             return led(row, conversation(row[name]))
     return question(row)
+
+
+FORMATS = (Format.of("preference", "chosen|chosen_response rejected|rejected_response", read=read),)

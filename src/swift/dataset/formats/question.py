@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from swift.chat.message import Sample
-from swift.dataset.formats import format
+from swift.dataset.formats import Format
 from swift.dataset.formats.sides import other_answer
-from swift.dataset.turns import ANSWERS, Row, Said, answer, first, question
+from swift.dataset.rejects import Row, first
+from swift.dataset.turns import ANSWERS, Said, answer, question
 
 _ANSWERED = "query|question|prompt|problem|instruction|input "
 _ANSWERED += "response|answer|completion|output|targets|target|answer_key|answers|solution|text|"
 _ANSWERED += "content|rejected_response"
 
 
-@format("alpaca", "instruction output|response|completion|answer")
 def alpaca(row: Row) -> Sample:
     """An instruction, perhaps an input to it, and the output."""
     return query_response(row)
 
 
-@format("query-response", _ANSWERED)
 def query_response(row: Row) -> Sample:
     """A question and its answer, as texts or as lists of messages."""
     asked = question(row)
@@ -35,8 +34,19 @@ def query_response(row: Row) -> Sample:
     )
 
 
-@format("prompt", "query|question|prompt|problem|instruction|input", "prompts classes embeddings")
 def prompt(row: Row) -> Sample:
     """A question without an answer, for answers that are drawn, and for texts to classify."""
     asked = question(row)
     return Sample(chosen=asked.turns, media=asked.media)
+
+
+FORMATS = (
+    Format.of("alpaca", "instruction output|response|completion|answer", read=alpaca),
+    Format.of("query-response", _ANSWERED, read=query_response),
+    Format.of(
+        "prompt",
+        "query|question|prompt|problem|instruction|input",
+        "prompts classes embeddings",
+        read=prompt,
+    ),
+)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from swift.chat.message import Media, Message
-from swift.dataset.turns import Reject, Row, Said, answer, conversation, led
+from swift.dataset.rejects import Reject, Row
+from swift.dataset.turns import Said, answer, conversation, led
 
 
 def other_answer(row: Row, said: Said) -> Said:

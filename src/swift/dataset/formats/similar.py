@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from swift.chat.message import Message, Sample
-from swift.dataset.formats import format
+from swift.dataset.formats import Format
 from swift.dataset.formats.sides import inline_media
-from swift.dataset.turns import Reject, Row, Said, conversation, first, led, text_of
+from swift.dataset.rejects import Reject, Row, first
+from swift.dataset.turns import Said, conversation, led, text_of
 
 _ANCHORS = ("anchor", "query", "question", "sentence1", "text1", "premise")
 _SAME = ("positive", "pos", "positives", "positive_passages", "sentence2", "text2", "hypothesis")
@@ -17,7 +18,6 @@ _OTHER = ("negative", "neg", "negatives", "negative_passages", "hard_negatives")
 _NUMBERED = re.compile(r"negative_?\d+")
 
 
-@format("similar", "|".join(_ANCHORS) + " " + "|".join(_SAME), "embeddings")
 def read(row: Row) -> Sample:
     """A text, those that mean the same or answer it, and those that do not."""
     anchor = led(row, _text(first(row, _ANCHORS)))
@@ -57,3 +57,8 @@ def _text(said: Any) -> Said:
 
 def _is_turn(said: Any) -> bool:
     return isinstance(said, dict) and ("role" in said or "from" in said)
+
+
+FORMATS = (
+    Format.of("similar", "|".join(_ANCHORS) + " " + "|".join(_SAME), "embeddings", read=read),
+)

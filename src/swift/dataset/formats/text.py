@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from swift.chat.message import Message, Sample
-from swift.dataset.formats import format
-from swift.dataset.turns import Reject, Row, Said, first, led, text_of
+from swift.dataset.formats import Format
+from swift.dataset.rejects import Reject, Row, first
+from swift.dataset.turns import Said, led, text_of
 
 _TEXTS = ("text", "sentence", "content", "review")
 
 
-@format("labelled", "text|sentence|content|review label|labels", "classes")
 def labelled(row: Row) -> Sample:
     """A text and the class it is of."""
     text = _text(row)
     return Sample(chosen=led(row, Said((Message(role="user", content=text),))).turns)
 
 
-@format("text", "text|content")
 def document(row: Row) -> Sample:
     """A document."""
     return Sample(text=_text(row))
@@ -27,3 +26,9 @@ def _text(row: Row) -> str:
     if not text.strip():
         raise Reject("empty")
     return text
+
+
+FORMATS = (
+    Format.of("labelled", "text|sentence|content|review label|labels", "classes", read=labelled),
+    Format.of("text", "text|content", read=document),
+)
