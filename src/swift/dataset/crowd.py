@@ -132,7 +132,7 @@ class _Child:
             if self._way is not None:
                 pickle.dump(self._way, sent, protocol=5)
                 self._way = None
-            pickle.dump(chunk._replace(origins=[]), sent, protocol=5)
+            pickle.dump(chunk._replace(origins=[], keys=[]), sent, protocol=5)
             sent.flush()
             answer = pickle.load(got)
         except (OSError, EOFError, pickle.UnpicklingError) as error:

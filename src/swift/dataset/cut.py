@@ -27,6 +27,9 @@ class Texts(NamedTuple):
     ended: list[bool]
     """Which items are documents, after which the end of a text comes; [] for none."""
 
+    keys: list[int]
+    """Of each item: see `Encoded.keys`."""
+
 
 class Way(NamedTuple):
     """How texts become tokens."""
@@ -62,6 +65,9 @@ class Cut(NamedTuple):
     longest: NDArray[np.int64]
     """Tokens of each item's longest sequence, before it was cut."""
 
+    lost: int
+    """Tokens that were cut off."""
+
     counted: int
     """Supervised tokens that are predicted: the first of a sequence is not."""
 
@@ -71,6 +77,7 @@ def cut(chunk: Texts, way: Way) -> Cut:
     import numpy as np
 
     ids, marks, sizes = _tokens(chunk, way)
+    whole = sizes
     begins = np.cumsum(sizes) - sizes
     place = np.arange(len(ids)) - np.repeat(begins, sizes)
     longest = sizes.reshape(-1, way.sides).max(axis=1) if len(sizes) else sizes
@@ -87,8 +94,8 @@ def cut(chunk: Texts, way: Way) -> Cut:
         tokens = (place < way.max_length) & np.repeat(sequences, sizes)
         ids, marks = ids[tokens], marks[tokens]
         sizes = np.minimum(sizes, way.max_length)[sequences]
-    counted = int(counts[sequences].sum())
-    return Cut(ids, marks, sizes, kept, long, mute, longest, counted)
+    counted, lost = int(counts[sequences].sum()), int((whole[sequences] - sizes).sum())
+    return Cut(ids, marks, sizes, kept, long, mute, longest, lost, counted)
 
 
 def _tokens(chunk: Texts, way: Way) -> Marked:

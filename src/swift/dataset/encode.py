@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 from swift.chat.message import Message, Sample
 from swift.core.errors import DataError, Problem
+from swift.dataset.clean import key_of
 from swift.dataset.cut import Cut, Texts, Way, cut
 from swift.dataset.encoded import Block, Encoded, Store
 from swift.dataset.report import Report
+from swift.dataset.troubles import trouble_of
 
 if TYPE_CHECKING:
     from swift.chat.template import Spanned, Template
@@ -56,13 +58,12 @@ def encode(
             The result is the same.
 
     Raises:
-        DataError: A template cannot render a sample, a sample is too long under "fail", or nothing
-            is left to train on.
+        DataError: A sample is too long under "fail", or nothing is left to train on.
         MachineError: The folder cannot be written, or one of several processes dies.
     """
     sides = 2 if pairs else 1
     way = Way(tokenizer, sides, supervise == "all", max_length, on_long)
-    chunks = _texts(samples, template, pairs)
+    chunks = _texts(_spans(samples, template, pairs, report))
     store, done = Store(sides, folder), 0
     try:
         for chunk, made in _cuts(chunks, way, processes):
@@ -104,36 +105,51 @@ def _note(chunk: Texts, made: Cut, way: Way, report: Report) -> None:
                     fix="raise data.max_length, or on_long: truncate or drop",
                 )
             )
-        name = "too-long" if way.on_long == "drop" else "truncated"
-        report.note(name, chunk.origins[item])
+        report.note("too-long" if way.on_long == "drop" else "truncated", chunk.origins[item])
     for item in made.mute.nonzero()[0].tolist():
         report.note("no-supervised-token", chunk.origins[item])
+    report.measure(made.longest, made.lost)
     report.samples += int(made.kept.sum())
     report.tokens += len(made.ids)
     report.supervised += made.counted
 
 
 def _kept(chunk: Texts, made: Cut) -> Block:
-    origins = chunk.origins
+    origins, keys = chunk.origins, chunk.keys
     if not made.kept.all():
-        origins = [origins[item] for item in made.kept.nonzero()[0].tolist()]
-    return Block(made.ids, made.supervised, made.sizes, origins)
+        left = made.kept.nonzero()[0].tolist()
+        origins, keys = [origins[item] for item in left], [keys[item] for item in left]
+    return Block(made.ids, made.supervised, made.sizes, origins, keys)
 
 
-def _texts(samples: Iterable[Sample], template: Template | None, pairs: bool) -> Iterator[Texts]:
+def _texts(items: Iterable[tuple[Sample, list[Spanned]]]) -> Iterator[Texts]:
     """Yield chunks of samples as texts, and where each text's trained parts are."""
-    source = iter(samples)
+    source = iter(items)
     while chunk := list(islice(source, CHUNK)):
-        texts: list[Spanned] = []
-        for sample in chunk:
-            texts += _spanned(sample, template, pairs)
-        ends = any(sample.text for sample in chunk)
+        texts = [text for _, made in chunk for text in made]
+        ends = any(sample.text for sample, _ in chunk)
         yield Texts(
             [text.text for text in texts],
             [text.spans for text in texts],
-            [s.origin for s in chunk],
-            [bool(s.text) for s in chunk] if ends else [],
+            [sample.origin for sample, _ in chunk],
+            [bool(sample.text) for sample, _ in chunk] if ends else [],
+            [key_of(sample) for sample, _ in chunk],
         )
+
+
+def _spans(
+    samples: Iterable[Sample], template: Template | None, pairs: bool, report: Report
+) -> Iterator[tuple[Sample, list[Spanned]]]:
+    """Yield each sample with its text or texts; one that the template does not take is counted."""
+    for sample in samples:
+        if template is None and not sample.text:
+            raise _conversation(sample)
+        try:
+            made = _spanned(sample, template, pairs)
+        except DataError as error:
+            report.note("template-refuses", f"{sample.origin} ({error.problems[0].what})")
+        else:
+            yield sample, made
 
 
 def _spanned(sample: Sample, template: Template | None, pairs: bool) -> list[Spanned]:
@@ -141,26 +157,19 @@ def _spanned(sample: Sample, template: Template | None, pairs: bool) -> list[Spa
         from swift.chat.template import Spanned
 
         return [Spanned(sample.text, ((0, len(sample.text)),))]
-    if template is None:
-        raise DataError(
-            Problem(
-                where=sample.origin,
-                what="these rows are conversations, and plain text is trained",
-                fix="task: chat, or rows with a column `text`",
-            )
-        )
-    try:
-        chosen = _trained(sample.chosen, template.spans(sample.chosen, sample.tools))
-        if not pairs:
-            return [chosen]
-        rejected = _trained(sample.rejected, template.spans(sample.rejected, sample.tools))
-    except DataError as error:
-        problems = [
-            Problem(what=p.what, fix=p.fix, where=sample.origin or p.where) for p in error.problems
-        ]
-        raise DataError(problems) from error
+    assert template is not None
+    chosen = _trained(sample.chosen, template.spans(sample.chosen, sample.tools))
+    if not pairs:
+        return [chosen]
+    rejected = _trained(sample.rejected, template.spans(sample.rejected, sample.tools))
     shared = _shared(chosen.text, rejected.text)
     return [_after(chosen, shared), _after(rejected, shared)]
+
+
+def _conversation(sample: Sample) -> DataError:
+    what = "these rows are conversations, and plain text is trained"
+    fix = "task: chat, or rows with a column `text`"
+    return DataError(Problem(where=sample.origin, what=what, fix=fix))
 
 
 def _trained(messages: Sequence[Message], spanned: Spanned) -> Spanned:
@@ -196,12 +205,4 @@ def _advice(report: Report) -> str:
     if not report.rows:
         return "the files hold no row"
     worst = max(report.counts, key=lambda name: report.counts[name])
-    advice = {
-        "no-rejected": "pairs need a second answer: a column `rejected` or `rejected_response`",
-        "truncated": "raise data.max_length",
-        "too-long": "raise data.max_length, or on_long: truncate",
-        "broken-line": "one JSON object a line",
-        "not-utf-8": "save the file as UTF-8",
-        "missing-key": "name the columns: dataset: {name: …, columns: {yours: query, …}}",
-    }
-    return advice.get(worst, "look at the rows named")
+    return trouble_of(worst).repair or "look at the rows named"

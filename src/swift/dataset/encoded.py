@@ -20,6 +20,7 @@ PARTS = {
     "sizes": "int64",
     "stems": "int32",
     "numbers": "int64",
+    "keys": "uint64",
 }
 """Files of arrays in a folder, and what they hold; the first three are the tokens."""
 
@@ -85,6 +86,9 @@ class Block(NamedTuple):
     origins: list[str]
     """Of each item."""
 
+    keys: Sequence[int] = ()
+    """Of each item: see `Encoded.keys`."""
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -102,6 +106,9 @@ class Encoded:
 
     items: NDArray[np.int64] | None = None
     """Which of the stored items these are, in order; None for all."""
+
+    keys: NDArray[np.uint64] | None = None
+    """Of each stored item 64 bits that are the same for items that say the same."""
 
     digest: str = ""
     """What `fingerprint` returns, where it is known."""
@@ -161,7 +168,8 @@ class Store:
         import numpy as np
 
         stems, numbers = self._stems.apart(block.origins)
-        made = (block.ids, block.supervised, block.sizes, stems, numbers)
+        keys = block.keys or [0] * len(stems)
+        made = (block.ids, block.supervised, block.sizes, stems, numbers, keys)
         for (name, kind), part in zip(PARTS.items(), made, strict=True):
             array = np.ascontiguousarray(part, dtype=kind)
             if self._files:
@@ -237,6 +245,7 @@ def of_arrays(
         offsets=np.concatenate(([0], np.cumsum(arrays["sizes"]))).astype(np.int64),
         sides=sides,
         origins=Origins(names, arrays["stems"], arrays["numbers"]),
+        keys=arrays["keys"],
         digest=fingerprint,
     )
 

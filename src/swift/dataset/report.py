@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swift.core.errors import DataError, Problem
 from swift.dataset.troubles import trouble_of
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 _SHOWN = 5
 """Origins kept of each kind of trouble."""
@@ -82,10 +85,13 @@ class Report:
         """Return what came of one data set, to be counted on."""
         return self.parts.setdefault(name, Part())
 
-    def measure(self, lengths: Iterable[int], lost: int = 0) -> None:
+    def measure(self, lengths: ArrayLike, lost: int = 0) -> None:
         """Take in lengths of samples before they are cut, and how many tokens were cut off."""
-        for length in lengths:
-            self.lengths[length] = self.lengths.get(length, 0) + 1
+        import numpy as np
+
+        found, counts = np.unique(np.asarray(lengths), return_counts=True)
+        for length, count in zip(found.tolist(), counts.tolist(), strict=True):
+            self.lengths[length] = self.lengths.get(length, 0) + count
         self.lost += lost
 
     def policy(self, name: str) -> str:
