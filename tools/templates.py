@@ -56,7 +56,7 @@ def public() -> list[str]:
 def rows() -> list[str]:
     """Return a row for each wire."""
     lines = ["| wire | types of config.json | user | assistant | end |", "|---|---|---|---|---|"]
-    for wire in wires().values():
+    for wire in wires:
         cells = [wire.types.replace("|", ", "), *map(_code, (wire.user, wire.assistant, wire.end))]
         lines.append(f"| {wire.name} | {' | '.join(cells)} |")
     return lines

@@ -1,7 +1,7 @@
 """What a plug-in adds to, in one place: `from swift.plugin import tuners, wires, verb`.
 
     methods tuners quants optimizers strategies engines scores    @tuners.add("mine") on a class
-    models families wires call_styles presets datasets tasks box_styles troubles
+    models families layouts wires call_styles presets datasets tasks box_styles troubles
                                                                   wires.add(Wire(...)), a row
     format verb reader adapter                                    @verb("mine", "what it does")
 
@@ -10,8 +10,7 @@ All are light: none loads torch.
 
 from swift.chat.tools import Style
 from swift.chat.tools import styles as call_styles
-from swift.chat.wires import Wire
-from swift.chat.wires import known_wires as wires
+from swift.chat.wires import Wire, wires
 from swift.cli.verbs import verb
 from swift.dataset.adapters import adapter
 from swift.dataset.boxes import BoxStyle, box_styles
@@ -23,17 +22,18 @@ from swift.dataset.troubles import Trouble, troubles
 from swift.engine import engines
 from swift.method import methods
 from swift.model.names import Row, models
+from swift.model.quirks import Known, layouts
 from swift.model.structures import Structure, families
 from swift.optimizer import optimizers
 from swift.parallel import strategies
 from swift.quant import quants
-from swift.recipe.presets import Preset
-from swift.recipe.presets import words as presets
+from swift.recipe.presets import Preset, presets
 from swift.score import scores
 from swift.tuner import tuners
 
 __all__ = [
     "BoxStyle",
+    "Known",
     "Listed",
     "Preset",
     "Row",
@@ -49,6 +49,7 @@ __all__ = [
     "engines",
     "families",
     "format",
+    "layouts",
     "methods",
     "models",
     "optimizers",

@@ -43,7 +43,7 @@ ROLES = (
 def sources() -> dict[str, str]:
     """Return every template of a model that the tests have, and every wire."""
     found = {path.stem: path.read_text(encoding="utf-8") for path in JINJA}
-    told = {f"wire-{name}": jinja(wire, lambda mark: f"<{mark}>") for name, wire in wires().items()}
+    told = {f"wire-{row.name}": jinja(row, lambda mark: f"<{mark}>") for row in wires}
     return {**found, **told}
 
 

@@ -101,7 +101,7 @@ def test_a_public_template_passes_or_fails_for_its_reason(path: Path, tmp_path: 
         assert {"one turn", "turns"} <= set(verdict.taken)
 
 
-@pytest.mark.parametrize("name", list(wires()))
+@pytest.mark.parametrize("name", wires.names())
 def test_every_wire_passes(name: str, tmp_path: Path) -> None:
     held = {"bos": "<s>", "eos": "<e>"}
     marks: set[str] = set()
@@ -110,14 +110,14 @@ def test_every_wire_passes(name: str, tmp_path: Path) -> None:
         marks.add(f"<|{mark}|>")
         return held.get(mark, f"<|{mark}|>")
 
-    source = jinja(wires()[name], text)
+    source = jinja(wires[name], text)
     ends = {"<|end|>", "[UNUSED_TOKEN_145]", "<eoa>", "</s>", "<eos>", "<end_of_turn>"}
     tokens = sorted({*MARK.findall(source), *marks, *ends, "</longcat_s>"} - {"<s>", "<e>"})
     tokenizer = Tokenizer.load(tiny_tokenizer(tmp_path, tokens))
     verdict = verify(Template(source, TOKENS), tokenizer)
     assert verdict.wrong == {}
     assert "one turn" in verdict.taken
-    assert ("turns" in verdict.taken) == (wires()[name].turns == "many")
+    assert ("turns" in verdict.taken) == (wires[name].turns == "many")
 
 
 def test_an_end_left_to_the_next_header_is_trained_with_every_answer(tmp_path: Path) -> None:

@@ -68,9 +68,9 @@ def plain(row: Wire, tokens: dict[str, str] | None = None) -> Template:
     return Template(jinja(row, lambda mark: (tokens or {}).get(mark, f"‹{mark}›")), {})
 
 
-@pytest.mark.parametrize("name", list(wires()))
+@pytest.mark.parametrize("name", wires.names())
 def test_every_row_writes_what_it_wrote_before(name: str) -> None:
-    row, hand = wires()[name], expected()[name]
+    row, hand = wires[name], expected()[name]
     spanned = plain(row).spans(conversation(row))
     said = [spanned.text[begin:end] for begin, end in spanned.spans]
     assert (spanned.text, said[0], said[-1]) == (hand["text"], hand["first"], hand["last"])
@@ -79,17 +79,17 @@ def test_every_row_writes_what_it_wrote_before(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", list(wires()))
+@pytest.mark.parametrize("name", wires.names())
 def test_a_prompt_is_the_beginning_of_what_is_trained(name: str) -> None:
-    template, messages = plain(wires()[name]), conversation(wires()[name])
+    template, messages = plain(wires[name]), conversation(wires[name])
     spanned = template.spans(messages)
     prompt = template.render(messages[:-1], generation_prompt=True)
     assert spanned.text[: spanned.spans[-1][0]] == prompt
 
 
 def test_no_row_is_left_over() -> None:
-    assert expected().keys() == wires().keys()
-    assert len(wires()) >= 60
+    assert expected().keys() == set(wires.names())
+    assert len(wires) >= 60
 
 
 @pytest.mark.parametrize("hand", BY_HAND, ids=lambda hand: str(hand["family"]))
@@ -220,6 +220,6 @@ def test_a_name_of_the_catalogue_leads_to_its_familys_wire(id: str, name: str) -
 def test_whatever_a_wire_says_of_models_is_in_the_catalogue() -> None:
     known = {row.structure for row in rows()}
     bare = {id.rpartition("/")[2].casefold() for row in rows() for id in row.ids}
-    for row in wires().values():
+    for row in wires:
         for model in filter(None, row.models.split("|")):
             assert model in known or filter_names(bare, model), f"{row.name}: {model}"

@@ -89,7 +89,12 @@ def test_what_is_absent_is_said(tmp_path: Path) -> None:
 
 def test_what_was_derived_is_derived_again_when_something_is_added() -> None:
     asked: list[int] = []
-    derived = remembered(lambda: asked.append(1) or len(SHELF))
+
+    def count() -> int:
+        asked.append(1)
+        return len(SHELF)
+
+    derived = remembered(count)
     before = derived()
     assert derived() == before
     assert len(asked) == 1

@@ -22,7 +22,7 @@ from torch.nn.functional import layer_norm, normalize, silu
 from swift.core.errors import PlanError
 from swift.model.facts import read_facts
 from swift.model.find import find_model
-from swift.model.quirks import LAYOUTS, made_of
+from swift.model.quirks import layouts, made_of
 
 HIDDEN, INNER, LAYERS, HEADS, KV, SIZE, WORDS = 32, 48, 2, 4, 2, 8, 97
 IDS = torch.arange(2 * 40).view(2, 40) * 7 % WORDS
@@ -443,7 +443,7 @@ def test_transformers_computes_what_the_published_code_does(name: str, tmp_path:
 
 def test_every_layout_is_tried() -> None:
     tried = {CASES[name]()[0]["model_type"] for name in CASES} | {"qwen"}
-    assert tried == set(LAYOUTS)
+    assert tried == set(layouts.names())
 
 
 @pytest.mark.parametrize(

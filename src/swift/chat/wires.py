@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
@@ -94,13 +94,8 @@ def _read() -> Iterator[Wire]:
             yield Wire(**{n: row[n].replace("\\n", "\n") for n in names})
 
 
-known_wires: Table[Wire] = Table("wire", _read, lambda wire: wire.name)
-"""All rows. A plug-in adds one with `known_wires.add(Wire(...))`."""
-
-
-def wires() -> Mapping[str, Wire]:
-    """Return all rows by name."""
-    return {wire.name: wire for wire in known_wires}
+wires: Table[Wire] = Table("wire", _read, lambda wire: wire.name)
+"""All rows. A plug-in adds one with `wires.add(Wire(...))`."""
 
 
 def wire(name: str) -> Wire:
@@ -109,12 +104,12 @@ def wire(name: str) -> Wire:
     Raises:
         DataError: There is none; the nearest one is named.
     """
-    known = wires()
-    if name not in known:
+    found = wires.get(name)
+    if found is None:
         what = f"there is no file and no wire `{name}`"
-        fix = nearest(name, [*known, "auto"])
+        fix = nearest(name, [*wires.names(), "auto"])
         raise DataError(Problem(where="model.template", what=what, fix=fix))
-    return known[name]
+    return found
 
 
 def wire_for(ids: Iterable[str], structure: str) -> str:
@@ -125,7 +120,7 @@ def wire_for(ids: Iterable[str], structure: str) -> str:
         structure: Its row in families.csv. A row that names the model itself goes before it.
     """
     bare = [id.rpartition("/")[2].casefold() for id in ids]
-    named = [(w.name, w.models.split("|")) for w in known_wires.by_weight() if w.models]
+    named = [(w.name, w.models.split("|")) for w in wires.by_weight() if w.models]
     for name, models in named:
         if any(fnmatchcase(id, model) for id in bare for model in models):
             return name
@@ -142,7 +137,7 @@ def wire_of(folder: Path) -> Wire | None:
     type_ = made_of or read_json(folder / "config.json").get("model_type")
     if not isinstance(type_, str):
         return None
-    named = [w for w in wires().values() if type_.lower() in w.types.split("|")]
+    named = [w for w in wires if type_.lower() in w.types.split("|")]
     if not named or not (folder / "tokenizer.json").is_file():
         return None
     from swift.chat.tokenize import Tokenizer

@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 from swift.core.schema import Value, documentation, kind, shown, summary
 from swift.method import methods
 from swift.recipe import Recipe
-from swift.recipe.presets import meaning_of, presets
+from swift.recipe.presets import meaning_of, presets_of
 from swift.recipe.recipe import REGISTRIES, default_dataset
 from swift.recipe.spelling import options
 
@@ -59,8 +59,8 @@ def _section(key: str, info: FieldInfo, verb: str) -> Iterator[str]:
 def _members(key: str, verb: str) -> Iterator[str]:
     """Yield the choice of a member, then each preset, then each member with its options."""
     registry, _ = REGISTRIES[key]
-    yield _line(f"--{key}", "|".join([*registry, *presets(key)]), _chosen(key, verb))
-    for name in presets(key):
+    yield _line(f"--{key}", "|".join([*registry, *presets_of(key)]), _chosen(key, verb))
+    for name in presets_of(key):
         yield f"  {name}: stands for {meaning_of(key, name)}"
     for name, cls in options(key):
         if key == "method" and verb in registry and name != verb:

@@ -47,6 +47,12 @@ class Table(Generic[R]):
             found = self._rows.get(name)
         return found
 
+    def __getitem__(self, name: str) -> R:
+        found = self.get(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
     def rows(self) -> tuple[R, ...]:
         """Return all rows."""
         return tuple(self._and_installed().values())

@@ -23,14 +23,14 @@ Sets: TypeAlias = Mapping[str, Mapping[str, Any]]
 """section -> option -> value; the section of the preset's own key holds the member's name."""
 
 
-def presets(key: str) -> Mapping[str, Sets]:
+def presets_of(key: str) -> Mapping[str, Sets]:
     """Return preset -> what it sets, for the presets of a recipe's key."""
     return _table().get(key, {})
 
 
 def meaning_of(key: str, preset: str) -> str:
     """Return what a preset stands for, in a line: "tuner: lora, quant: {name: bnb, bits: 4}"."""
-    parts = presets(key)[preset].items()
+    parts = presets_of(key)[preset].items()
     return ", ".join(f"{k}: {shown(v['name'] if len(v) == 1 else v)}" for k, v in parts)
 
 
@@ -90,13 +90,13 @@ def _read() -> Iterator[Preset]:
             yield Preset(key=row["key"], preset=row["preset"], sets=yaml.flag(row["sets"]))
 
 
-words: Table[Preset] = Table("preset", _read, lambda row: f"{row.key}: {row.preset}")
-"""All of them. A plug-in adds one with `words.add(Preset(...))`."""
+presets: Table[Preset] = Table("preset", _read, lambda row: f"{row.key}: {row.preset}")
+"""All of them. A plug-in adds one with `presets.add(Preset(...))`."""
 
 
 @remembered
 def _table() -> Mapping[str, Mapping[str, Sets]]:
     table: dict[str, dict[str, Sets]] = {}
-    for row in words:
+    for row in presets:
         table.setdefault(row.key, {})[row.preset] = row.sets
     return table

@@ -13,7 +13,7 @@ from swift.core.plugins import flagged, load_all
 from swift.core.schema import Value, shown
 from swift.core.yaml import Document
 from swift.method import methods
-from swift.recipe.presets import expand, presets
+from swift.recipe.presets import expand, presets_of
 from swift.recipe.recipe import REGISTRIES, Recipe
 from swift.recipe.rules import rules
 from swift.recipe.said import Said
@@ -96,7 +96,7 @@ def _section(key: str, said: Any, checker: Checker) -> Any:
         registry, default = REGISTRIES[key]
         if default is None and said in (None, {"name": None}):
             return None
-        return checker.component(registry, said, (key,), default, presets(key))
+        return checker.component(registry, said, (key,), default, presets_of(key))
     if key == "dataset":
         return _datasets(said, checker)
     cls = Recipe.model_fields[key].annotation

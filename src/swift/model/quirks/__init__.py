@@ -8,28 +8,38 @@ layout's relatives that compute something else. What all share is in `_rewrite.p
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swift.core.errors import PlanError
+from swift.core.table import Table
 
 if TYPE_CHECKING:
     from swift.model.quirks._layout import Layout
 
-LAYOUTS: Mapping[str, str] = {
-    "baichuan": "baichuan",
-    "chatglm": "chatglm",
-    "internlm": "internlm",
-    "internlm2": "internlm2",
-    "minicpm": "minicpm",
-    "orion": "orion",
-    "qwen": "qwen_v1",
-    "skywork": "skywork",
-    "xverse": "xverse",
-}
-"""model_type of config.json -> the file that knows it."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """A layout that can be rewritten."""
+
+    model_type: str
+    """Of its config.json."""
+
+    module: str
+    """The module whose function `layout(config, folder)` knows it."""
+
+
+def _own() -> Iterator[Known]:
+    files = "baichuan chatglm internlm internlm2 minicpm orion qwen_v1 skywork xverse"
+    for name in files.split():
+        yield Known(model_type=name.removesuffix("_v1"), module=f"{__name__}.{name}")
+
+
+layouts: Table[Known] = Table("layout", _own, lambda known: known.model_type)
+"""All of them. A plug-in adds one with `layouts.add(Known(...))`."""
 
 
 def opened(folder: Path, cache: Path, *, trust: bool = False) -> Path:
@@ -66,10 +76,10 @@ def layout_of(config: Mapping[str, Any], folder: Path) -> Layout | None:
         PlanError: It is of a known layout, but broken or quantised.
     """
     said = config.get("model_type")
-    name = LAYOUTS.get(said) if isinstance(said, str) else None
-    if name is None:
+    known = layouts.get(said) if isinstance(said, str) else None
+    if known is None:
         return None
-    found: Layout | None = import_module(f"{__name__}.{name}").layout(config, folder)
+    found: Layout | None = import_module(known.module).layout(config, folder)
     return found
 
 
