@@ -74,6 +74,8 @@ def styled(template: Template, style: Literal["keep", "drop", "empty"]) -> Templ
 
 def thinks(message: Message) -> bool:
     """Tell whether an answer has reasoning before it."""
+    if message.role != "assistant" or not (message.more or "<think>" in message.content):
+        return False
     return without_thinking(message) != message
 
 

@@ -24,7 +24,10 @@ Event = Callable[..., Any]
 Make = Callable[[Path | None, Event], "Encoded"]
 """Makes tokens, in a folder or in memory, and tells events."""
 
-_ELSEWHERE = ("shuffle", "bucket", "packing", "padding_free", "num_proc", "validation")
+_ELSEWHERE = (
+    *("shuffle", "bucket", "packing", "padding_free", "num_proc", "validation"),
+    *("on_bad", "on_duplicate", "near_duplicates", "on_leak", "strict"),
+)
 """Options of `data:` that change no token of a row."""
 
 _TOKENIZER = (
@@ -62,10 +65,18 @@ def once(
     own = [plan.model.voice / name for name in _TOKENIZER]
     key = key_of(_options(plan, sources, split, tried), [*files, *own], home)
 
+    def tell(said: Said) -> None:
+        for told in said:
+            event(told["event"], **{name: value for name, value in told.items() if name != "event"})
+
     def recorded(folder: Path) -> Said:
         said: Said = []
         before = stamp(files)
-        make(folder, lambda kind, **fields: said.append({"event": kind, **fields}))
+        try:
+            make(folder, lambda kind, **fields: said.append({"event": kind, **fields}))
+        except BaseException:
+            tell(said)
+            raise
         unchanged(before)
         return said
 
@@ -73,8 +84,7 @@ def once(
         event("note", text="another process prepares this data: its tokens are waited for")
 
     found = kept(home, key, len(plan.recipe.method.sides), recorded, waits)
-    for told in found.said:
-        event(told["event"], **{name: value for name, value in told.items() if name != "event"})
+    tell(found.said)
     return found.encoded
 
 
