@@ -15,6 +15,7 @@ from swift.core.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from swift.engine import Engine, EngineOptions, Sampling, Served
+    from swift.recipe.sections import Model
     from swift.run.infer import Inference
 
 _MODEL = """The model, by itself or as --model, is a run (its newest checkpoint), a checkpoint, a
@@ -109,19 +110,27 @@ def read(verb: str, words: Sequence[str], own: Sequence[str], alone: Sequence[st
     recipe = import_module("swift.recipe").read(None, [("model", model or "nano"), *engine])
     if not model:
         print(f"no model given, so `{recipe.model.id}` is used", file=sys.stderr)
-    base = recipe.model
-    served = import_module("swift.checkpoint").served(
-        base.id,
-        adapter,
-        hub=base.hub,
-        revision=base.revision,
-        template=base.template,
-        trust=base.trust_remote_code,
-    )
-    served = served.model_copy(update={"device_map": base.device_map})
+    served = found(recipe.model, adapter)
     return Asked(
         model=recipe.model.id, served=served, engine=recipe.engine, sampling=drawn, own=mine
     )
+
+
+def found(model: Model, adapter: str | None) -> Served:
+    """Return what a recipe's `model` names, with an adapter on top, for an engine to open.
+
+    Raises:
+        SwiftError: There is no such model or adapter.
+    """
+    served: Served = import_module("swift.checkpoint").served(
+        model.id,
+        adapter,
+        hub=model.hub,
+        revision=model.revision,
+        template=model.template,
+        trust=model.trust_remote_code,
+    )
+    return served.model_copy(update={"device_map": model.device_map})
 
 
 def page(head: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swift.cli.flags import Line, split
+from swift.cli.opened import found
 from swift.core.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
@@ -40,17 +41,7 @@ def main(verb: str, words: list[str]) -> int:
     server = import_module("swift.serve.server")
     listener = server.bind(recipe.serve)  # before the model is opened, which takes a while
     with listener:
-        base = recipe.model
-        served = import_module("swift.checkpoint").served(
-            base.id,
-            adapter,
-            hub=base.hub,
-            revision=base.revision,
-            template=base.template,
-            trust=base.trust_remote_code,
-        )
-        served = served.model_copy(update={"device_map": base.device_map})
-        engine = recipe.engine.open(served)
+        engine = recipe.engine.open(found(recipe.model, adapter))
         server.serve(engine, recipe.serve, say=_say, listener=listener)
     return 0
 
