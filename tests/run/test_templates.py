@@ -184,8 +184,8 @@ def test_rows_with_tools_stop_a_run_whose_template_writes_none(bare: Path) -> No
     turns = [{"role": role, "content": "a"} for role in ("user", "assistant")]
     row = {"messages": turns, "tools": [{"type": "function", "function": {"name": "find"}}]}
     (bare / "rows.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(DataError, match="which the chat template does not take") as caught:
+    with pytest.raises(DataError, match=r"tools-not-taken: 1 \(rows.jsonl:1 ") as caught:
         prepare(plan(bare, "chatml"), lambda event, **more: None)
     (problem,) = caught.value.problems
-    assert problem.where.endswith("rows.jsonl:1")
+    assert problem.where == "dataset"
     assert problem.fix.startswith("model.template: ")

@@ -42,7 +42,7 @@ class Way(NamedTuple):
     """Whether every token is supervised."""
 
     max_length: int
-    on_long: Literal["truncate", "drop", "fail"]
+    on_long: Literal["truncate", "drop", "split", "fail"]
 
 
 class Cut(NamedTuple):

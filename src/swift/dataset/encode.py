@@ -6,21 +6,26 @@ Nothing is dropped in silence: whatever does not come through is counted by name
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from swift.chat.message import Message, Sample
 from swift.core.errors import DataError, Problem
 from swift.dataset.clean import key_of
 from swift.dataset.cut import Cut, Texts, Way, cut
 from swift.dataset.encoded import Block, Encoded, Store
+from swift.dataset.pieces import pieces
 from swift.dataset.report import Report
 from swift.dataset.troubles import trouble_of
 
 if TYPE_CHECKING:
     from swift.chat.template import Spanned, Template
     from swift.chat.tokenize import Tokenizer
+
+Written: TypeAlias = "tuple[Sample, list[Spanned]]"
+"""A sample, and the text of each of its sequences."""
 
 CHUNK = 1000
 """Samples tokenised in one call."""
@@ -34,7 +39,7 @@ def encode(
     pairs: bool,
     supervise: Literal["answers", "all"],
     max_length: int,
-    on_long: Literal["truncate", "drop", "fail"],
+    on_long: Literal["truncate", "drop", "split", "fail"],
     report: Report,
     progress: Callable[[int], None] | None = None,
     folder: Path | None = None,
@@ -50,7 +55,8 @@ def encode(
         supervise: What the assistant says, or every token. Of a pair only what comes after the
             shared prompt is supervised. Plain text is always supervised whole.
         max_length: Longest sequence, in tokens.
-        on_long: What happens to longer ones: their end is cut, they are left out, or all stops.
+        on_long: What happens to longer ones: their end is cut, they are left out, become several
+            (pairs and what cannot be split are cut), or all stops.
         report: Is told of everything that does not come through.
         progress: Is given the number of samples done, now and then.
         folder: An empty folder for the tokens, which are then mapped from there; None: memory.
@@ -63,7 +69,11 @@ def encode(
     """
     sides = 2 if pairs else 1
     way = Way(tokenizer, sides, supervise == "all", max_length, on_long)
-    chunks = _texts(_spans(samples, template, pairs, report))
+    spans = partial(_spans, template=template, pairs=pairs, report=report)
+    if on_long == "split" and not pairs:
+        chunks = _texts(_split(spans(samples), spans, tokenizer, max_length, report))
+    else:
+        chunks = _texts(spans(samples))
     store, done = Store(sides, folder), 0
     try:
         for chunk, made in _cuts(chunks, way, processes):
@@ -122,7 +132,30 @@ def _kept(chunk: Texts, made: Cut) -> Block:
     return Block(made.ids, made.supervised, made.sizes, origins, keys)
 
 
-def _texts(items: Iterable[tuple[Sample, list[Spanned]]]) -> Iterator[Texts]:
+def _split(
+    items: Iterable[Written],
+    spans: Callable[[Iterable[Sample]], Iterator[Written]],
+    tokenizer: Tokenizer,
+    most: int,
+    report: Report,
+) -> Iterator[Written]:
+    """Yield samples with their texts, those that are too long in several."""
+
+    def size(texts: list[Spanned]) -> int:
+        return sum(len(tokenizer.encode(text.text)) for text in texts)
+
+    for sample, texts in items:
+        small = len(texts[0].text.encode()) < most  # a token is a byte at least
+        if small or size(texts) + bool(sample.text) <= most:
+            yield sample, texts
+            continue
+        parts = pieces(sample, tokenizer, lambda s: size(next(spans([s]), (s, []))[1]), most)
+        if len(parts) > 1:
+            report.note("split", sample.origin)
+        yield from spans(parts)
+
+
+def _texts(items: Iterable[Written]) -> Iterator[Texts]:
     """Yield chunks of samples as texts, and where each text's trained parts are."""
     source = iter(items)
     while chunk := list(islice(source, CHUNK)):
@@ -139,7 +172,7 @@ def _texts(items: Iterable[tuple[Sample, list[Spanned]]]) -> Iterator[Texts]:
 
 def _spans(
     samples: Iterable[Sample], template: Template | None, pairs: bool, report: Report
-) -> Iterator[tuple[Sample, list[Spanned]]]:
+) -> Iterator[Written]:
     """Yield each sample with its text or texts; one that the template does not take is counted."""
     for sample in samples:
         if template is None and not sample.text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,14 @@ _SHOWN = 5
 
 _FATAL = 20
 """Rows in trouble that are named before all stops, where trouble is to stop all."""
+
+
+def _widths() -> Iterator[int]:
+    """Yield widths of bins that people like: 1, 2, 5, 10, 20, ..."""
+    ten = 1
+    while True:
+        yield from (ten, 2 * ten, 5 * ten)
+        ten *= 10
 
 
 @dataclass
@@ -136,7 +144,7 @@ class Report:
         text = f"{self.samples:,} samples of {self.rows:,} rows, {self.tokens:,} tokens"
         text += f", {share:.0%} supervised"
         text += f", {self.lost:,} cut off" if self.lost else ""
-        for name in sorted(self.counts, key=lambda name: (-self.counts[name], name)):
+        for name in self.by_count():
             text += f"\n  {self.line(name)}"
         return "\n  ".join([text, *self.readings])
 
@@ -146,8 +154,68 @@ class Report:
         shown += ", …" * (count > len(self.origins[name]))
         return f"{name}: {count:,} ({shown}); {self.policy(name)}: {trouble_of(name).means}"
 
+    def bins(self, most: int = 24) -> list[tuple[int, int, int]]:
+        """Return a histogram of lengths as (from, to, samples), at most `most` of one width."""
+        if not self.lengths:
+            return []
+        longest = max(self.lengths)
+        width = next(w for w in _widths() if w * most > longest)
+        counts = [0] * (longest // width + 1)
+        for length, count in self.lengths.items():
+            counts[length // width] += count
+        return [(i * width, (i + 1) * width - 1, count) for i, count in enumerate(counts)]
+
+    def quantile(self, share: float) -> int:
+        """Return the length that this share of the samples does not exceed; 0 of none."""
+        left = share * sum(self.lengths.values())
+        for length in sorted(self.lengths):
+            left -= self.lengths[length]
+            if left <= 0:
+                return length
+        return 0
+
+    def told(self) -> dict[str, Any]:
+        """Return the report for a file that people and programs read."""
+        share = self.supervised / self.tokens if self.tokens else 0.0
+        quantiles = {f"p{round(100 * q)}": self.quantile(q) for q in (0.5, 0.9, 0.99)}
+        return {
+            "rows": self.rows,
+            "samples": self.samples,
+            "tokens": self.tokens,
+            "supervised": self.supervised,
+            "supervised_share": round(share, 6),
+            "tokens_cut_off": self.lost,
+            "datasets": {name: dict(vars(part)) for name, part in self.parts.items()},
+            "lengths": {
+                **quantiles,
+                "longest": max(self.lengths, default=0),
+                "bins": [list(row) for row in self.bins()],
+            },
+            "troubles": [self._told(name) for name in self.by_count()],
+        }
+
+    def _told(self, name: str) -> dict[str, Any]:
+        trouble = trouble_of(name)
+        return {
+            "name": name,
+            "count": self.counts[name],
+            "policy": self.policy(name),
+            "first": self.origins[name],
+            "means": trouble.means,
+            "repair": trouble.repair,
+        }
+
+    def by_count(self) -> list[str]:
+        """Return the names of all troubles, the most frequent first."""
+        return sorted(self.counts, key=lambda name: (-self.counts[name], name))
+
+    def summary(self) -> dict[str, Any]:
+        """Return the report for an event: all that is short."""
+        long = ("lengths", "policies", "strict")
+        return {name: value for name, value in self.as_dict().items() if name not in long}
+
     def as_dict(self) -> dict[str, Any]:
-        """Return the report for an event; `Report.of` makes the same one of it."""
+        """Return the whole report; `Report.of` makes the same one of it."""
         said = {**vars(self), "policies": dict(self.policies)}
         said["parts"] = {name: dict(vars(part)) for name, part in self.parts.items()}
         said["lengths"] = [[n, self.lengths[n]] for n in sorted(self.lengths)]

@@ -96,8 +96,26 @@ class Data(Value):
     """Lay the samples of a micro-batch end to end instead of padding them to one length; they do
     not see each other. auto: with packing. A model that mixes them is found out, and padded."""
 
-    on_long: Literal["truncate", "drop", "fail"] = "truncate"
-    """What to do with a sample of more than max_length tokens: cut its end, leave it out, stop."""
+    on_long: Literal["truncate", "drop", "split", "fail"] = "truncate"
+    """What to do with a sample of more than max_length tokens: cut its end; leave it out; make
+    several of it, text between words and a conversation between turns; or stop."""
+
+    on_bad: Literal["drop", "fail"] = "drop"
+    """What to do with a row that is broken, empty, or not what its format wants: leave it out and
+    count it, or stop and name the first ones."""
+
+    on_duplicate: Literal["keep", "drop", "fail"] = "keep"
+    """What to do with samples that say exactly what one before says. They are counted."""
+
+    near_duplicates: Annotated[float, Field(ge=0.5, lt=1)] | None = None
+    """Leave out samples of whose words this share is an earlier one's too: 0.9. null: do not look
+    for them, which takes its time."""
+
+    on_leak: Literal["keep", "drop", "fail"] = "keep"
+    """What to do with validation samples that are trained on too. They are counted."""
+
+    strict: bool = False
+    """Stop whenever anything at all is wrong with a row, whatever the options above say."""
 
     thinking: Literal["keep", "drop", "empty"] = "keep"
     """Reasoning before answers (`reasoning_content`, <think>): keep it as the template writes it;

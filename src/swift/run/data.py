@@ -1,10 +1,10 @@
-"""A plan's rows as tokens, and as the batches of each step."""
+"""A plan's rows as tokens, and what became of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,27 +12,29 @@ import numpy as np
 
 from swift.chat.asked import Asked
 from swift.chat.speaker import Speaker
-from swift.chat.thinking import thinks
 from swift.chat.tokenize import Tokenizer
 from swift.chat.verify import Trial
 from swift.core.errors import DataError, Problem
+from swift.core.files import write_text
 from swift.dataset.encode import encode
 from swift.dataset.encoded import Encoded
-from swift.dataset.formats import to_samples
-from swift.dataset.mix import Stopping, mixed
-from swift.dataset.pictures import pictures
 from swift.dataset.report import Report
-from swift.dataset.sources import Raw, find, rows
+from swift.dataset.troubles import troubles
+from swift.dataset.twins import apart, distinct
 from swift.plan.speech import trial
 from swift.recipe import Dataset
 from swift.run.given import NOTHING, Given
 from swift.run.kept import once, progress
+from swift.run.rows import Live, samples
 
 if TYPE_CHECKING:
     from swift.chat.message import Sample
     from swift.plan import Plan
 
 Event = Callable[..., Any]
+
+REPORT = "data_report.json"
+"""File of a run folder: what became of the rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +54,20 @@ class Prepared:
 
     pad_id: int
 
+    reports: Mapping[str, Report] = field(default_factory=dict)
+    """What became of the rows: "train", and "validation" where there is one."""
 
-def prepare(plan: Plan, event: Event, given: Given = NOTHING) -> Prepared:
+
+def prepare(
+    plan: Plan, event: Event, given: Given = NOTHING, *, near_leaks: bool = False
+) -> Prepared:
     """Return the plan's rows as tokens; what did not come through is an event.
+
+    Args:
+        plan: What to do.
+        event: Is told of everything.
+        given: Live rows instead of the plan's.
+        near_leaks: Whether validation samples that are nearly trained on are looked for, too.
 
     Raises:
         DataError: A file, a row or the template is wrong, or nothing is left to train on.
@@ -63,22 +76,37 @@ def prepare(plan: Plan, event: Event, given: Given = NOTHING) -> Prepared:
     tokenizer = Tokenizer.load(plan.model.voice)
     tried = _tried(plan, event)
     template = tried.template if tried else None
+    reports: dict[str, Report] = {}
 
-    def encoded(named: tuple[Dataset, ...], split: str, live: _Live) -> Encoded:
+    def encoded(named: tuple[Dataset, ...], split: str, live: Live) -> Encoded:
+        def hear(kind: str, **fields: Any) -> None:
+            if kind == "rows":  # of this run, or of the one that made what is kept
+                reports[split] = _report(plan, fields["report"])
+            else:
+                event(kind, **fields)
+
         def make(folder: Path | None, tell: Event) -> Encoded:
-            parts, told = _parts(plan, named, split, live), progress(event)
-            return _encoded(plan, parts, split, tried, tokenizer, tell, folder, told)
+            report = _report(plan)
+            found = samples(plan, named, split, live, tried, report)
+            return _encoded(plan, found, report, tried, tokenizer, tell, folder, progress(event))
 
-        return once(plan, named if live is None else (), split, tried, make, event)
+        made = once(plan, named if live is None else (), split, tried, make, hear)
+        return distinct(made, reports[split], near=recipe.data.near_duplicates)
 
     everything = encoded(recipe.dataset, "train", given.rows)
     held = recipe.data.validation
     validation: Encoded | None = None
     if isinstance(held, str) or given.validation is not None:
-        named = (Dataset(name=str(held)),)
-        validation = encoded(named, "validation", given.validation)
+        validation = encoded((Dataset(name=str(held)),), "validation", given.validation)
     elif held:
         everything, validation = _split(everything, held, recipe.train.seed)
+        reports["validation"] = _report(plan)
+    if validation is not None:
+        validation = _unseen(everything, validation, reports["validation"], near_leaks)
+    for split, report in reports.items():
+        _tell(split, report, event)
+    for report in reports.values():
+        report.check()
     ends = Speaker(tokenizer, template).stop_ids - set(tokenizer.stop_ids)
     return Prepared(
         train=everything,
@@ -87,7 +115,42 @@ def prepare(plan: Plan, event: Event, given: Given = NOTHING) -> Prepared:
         template=template.fingerprint if template else "",
         ends=tuple(sorted(ends)),
         pad_id=tokenizer.pad_id,
+        reports=reports,
     )
+
+
+def write_reports(reports: Mapping[str, Report], folder: Path) -> None:
+    """Write data_report.json: all that is known of what became of the rows."""
+    told = {split: report.told() for split, report in reports.items()}
+    write_text(folder / REPORT, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+
+
+def _report(plan: Plan, said: Mapping[str, Any] | None = None) -> Report:
+    """Return an empty report, or one that was written, that knows what the recipe does."""
+    data = plan.recipe.data
+    policies = {"duplicate": data.on_duplicate, "leaked": data.on_leak, "near-leaked": data.on_leak}
+    if data.on_bad == "fail":
+        bad = [t.name for t in troubles if t.default == "drop" and "fail" in t.policies]
+        policies |= dict.fromkeys((name for name in bad if name != "too-long"), "fail")
+    return Report.of({**(said or Report().as_dict()), "policies": policies, "strict": data.strict})
+
+
+def _tell(split: str, report: Report, event: Event) -> None:
+    """Say what became of rows; of a share that is held out only what is wrong with it."""
+    if not report.rows and not report.counts:
+        return
+    event("data", split=split, text=report.describe(), **report.summary())
+    if report.samples < report.rows / 2:
+        event("warning", text=f"only {report.samples:,} of {report.rows:,} rows are trained on")
+
+
+def _unseen(train: Encoded, held: Encoded, report: Report, near: bool) -> Encoded:
+    """Return the validation samples, without those that are trained on if the recipe drops them."""
+    left = apart(train, held, report, near=near)
+    if not len(left):
+        what = f"all {len(held):,} validation samples are trained on too"
+        raise DataError(Problem(where="data.validation", what=what, fix="hold out other rows"))
+    return left
 
 
 def _tried(plan: Plan, event: Event) -> Trial | None:
@@ -102,22 +165,21 @@ def _tried(plan: Plan, event: Event) -> Trial | None:
 
 def _encoded(
     plan: Plan,
-    parts: Sequence[_Part],
-    split: str,
+    found: Iterator[Sample],
+    report: Report,
     tried: Trial | None,
     tokenizer: Tokenizer,
     event: Event,
     folder: Path | None,
     progress: Callable[[int], None],
 ) -> Encoded:
-    recipe, report = plan.recipe, Report()
-    pairs = len(recipe.method.sides) == 2
+    recipe = plan.recipe
     template = Asked.of(tried.template) if tried else None
     made = encode(
-        _written(_samples(parts, recipe.data.stopping, pairs, recipe.task, report), tried, report),
+        found,
         template,
         tokenizer,
-        pairs=pairs,
+        pairs=len(recipe.method.sides) == 2,
         supervise="all" if recipe.task == "text" else recipe.method.supervise,
         max_length=plan.room,
         on_long=recipe.data.on_long,
@@ -126,111 +188,10 @@ def _encoded(
         folder=folder,
         processes=recipe.data.num_proc,
     )
-    event("data", split=split, text=report.describe(), **report.as_dict())
+    event("rows", report=report.as_dict())
     if template is not None and (left := template.describe()):
         event("warning", text=left)
-    if report.samples < report.rows / 2:
-        event("warning", text=f"only {report.samples:,} of {report.rows:,} rows are trained on")
     return made
-
-
-_Live = Iterable[Mapping[str, Any]] | None
-"""Rows that were brought along."""
-
-_Note = Callable[[str, str], None]
-_Part = tuple[Dataset, Callable[[_Note], Iterator[Raw]]]
-"""How rows are to be understood, and what yields them from the first, telling of troubles."""
-
-
-def _parts(
-    plan: Plan,
-    named: tuple[Dataset, ...],
-    split: str,
-    live: _Live,
-) -> list[_Part]:
-    """Return the rows of each named data set, or those that were brought along."""
-    if live is not None:
-        raws = (Raw(row=dict(row), origin=f"row {i}") for i, row in enumerate(live, 1))
-        return [(Dataset(name="rows"), lambda note: raws)]
-    return [(dataset, partial(_raws, plan, dataset, split)) for dataset in named]
-
-
-def _raws(plan: Plan, said: Dataset, split: str, note: _Note) -> Iterator[Raw]:
-    if said.name == plan.recipe.data.image_folder:
-        return pictures(said.name)
-    source = find(said.name, subset=said.subset, part=said.split, documents=said.documents)
-    seed = plan.recipe.train.seed if said.seed is None else said.seed
-    return rows(source, split=split, seed=seed, note=note)
-
-
-def _samples(
-    parts: Sequence[_Part], stopping: Stopping, pairs: bool, task: str, report: Report
-) -> Iterator[Sample]:
-    """Yield the Samples of all parts, one after the other or by their weights."""
-
-    def counted(raws: Iterator[Raw]) -> Iterator[Raw]:
-        for raw in raws:
-            report.rows += 1
-            yield raw
-
-    begun: set[int] = set()
-
-    def begin(number: int) -> Iterator[Sample]:
-        dataset, raws = parts[number]
-        first = number not in begun
-        begun.add(number)
-        note: _Note = report.note if first else lambda name, origin: None  # said once
-        return to_samples(
-            counted(raws(note)) if first else raws(note),
-            format=dataset.format,
-            columns=dataset.columns,
-            wants="pairs" if pairs else "answers",
-            task=task,
-            on_reject=note,
-            on_reading=lambda found: report.read_as(found.describe()) if first else None,
-        )
-
-    weights = [dataset.weight for dataset, _ in parts]
-    yield from mixed(
-        [partial(begin, number) for number in range(len(parts))],
-        [weight for weight in weights if weight is not None] if all(weights) else None,
-        stopping=stopping,
-        on_repeat=lambda number: report.note("repeated", parts[number][0].name),
-    )
-
-
-def _written(samples: Iterable[Sample], tried: Trial | None, report: Report) -> Iterator[Sample]:
-    """Yield samples that the template writes as inference would ask.
-
-    Reasoning that it passes over is counted.
-
-    Raises:
-        DataError: A sample has tools or reasoning that it does not, by its verdict.
-    """
-    for sample in samples:
-        for lack in (*_media(sample), *(_lacking(sample, tried) if tried else ())):
-            raise DataError(lack)
-        if tried and "thinking" in tried.verdict.refused and any(map(thinks, sample.chosen)):
-            report.note("reasoning-not-written", sample.origin)
-        yield sample
-
-
-def _media(sample: Sample) -> Iterator[Problem]:
-    if sample.media or sample.rejected_media:
-        kind = (*sample.media, *sample.rejected_media)[0].kind
-        what = f"the row has {'an' if kind[0] in 'ai' else 'a'} {kind}; these come later"
-        yield Problem(where=sample.origin, what=what, fix="train on rows of text alone")
-
-
-def _lacking(sample: Sample, tried: Trial) -> Iterator[Problem]:
-    verdict = tried.verdict
-    if sample.tools and "tools" not in verdict.taken:
-        what = f"the row has tools, which the chat template does not take: {verdict.says('tools')}"
-        fix = "model.template: the path of a Jinja file that writes tools; or rows without them"
-        yield Problem(where=sample.origin, what=what, fix=fix)
-    if "thinking" in verdict.wrong and any(thinks(m) for m in sample.chosen):
-        what = f"the row has reasoning, and the chat template fails: {verdict.says('thinking')}"
-        yield Problem(where=sample.origin, what=what, fix="data.thinking: drop")
 
 
 def _split(everything: Encoded, share: float, seed: int) -> tuple[Encoded, Encoded]:

@@ -15,7 +15,7 @@ from swift.core.events import Events
 from swift.core.files import locked
 from swift.model.skeleton import attention_of
 from swift.parallel import Placement, Site, strategies
-from swift.run.data import Prepared, prepare
+from swift.run.data import Prepared, prepare, write_reports
 from swift.run.feed import RunFeed
 from swift.run.folder import check_space
 from swift.run.given import NOTHING, Given
@@ -98,6 +98,8 @@ def _train(
     with Signals() as signals, ExitStack() as stack:
         _seed(plan.recipe.train.seed, ranks.rank, plan)
         prepared = prepare(plan, event, given)
+        if ranks.rank == 0:
+            write_reports(prepared.reports, folder)
         policy, frozen = place(plan, ranks, given)
         flat = plan.end_to_end and stack.enter_context(
             end_to_end([policy, *frozen.values()], prepared.train, prepared.pad_id, event)
