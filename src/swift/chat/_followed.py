@@ -17,7 +17,8 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from swift.chat._traced import ANY_MARK, MARK, Numbered, read
-from swift.chat._watched import Asked, Ref, Unfollowed, Watched, watching
+from swift.chat._watched import Asked, Ref, Unfollowed, Watched
+from swift.chat._watching import watching
 from swift.chat.message import Message
 from swift.chat.template import Spanned, Template
 
