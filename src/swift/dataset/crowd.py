@@ -115,6 +115,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=child_environment(),
+            pipesize=1 << 20,
             process_group=0,  # Ctrl+C is the caller's, which ends it
         )
         self._way: Way | None = way
