@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "train": ("Train", "swift.cli.train:main", "Train as the recipe's `method` says"),
     "sft": ("Train", "swift.cli.train:main", "Supervised fine-tuning"),
     "dpo": ("Train", "swift.cli.train:main", "Direct preference optimisation, on pairs of answers"),
+    "check": ("Train", "swift.cli.check:main", "Say beforehand whether a run would be wasted"),
     "chat": ("Use", "swift.cli.chat:main", "Talk with a model or a run"),
     "infer": ("Use", "swift.cli.infer:main", "Answer each row of a data set, into a file"),
     "eval": ("Use", "swift.cli.eval:main", "Say how often a model or a run is right"),

@@ -36,7 +36,7 @@ def main(verb: str, words: list[str]) -> int:
         return _resume(folder, line)
     dry, line = line.pick("dry_run")
     try:
-        recipe = _recipe(verb, line)
+        recipe = wish(verb, line)
     except SwiftError as error:
         if env.ranks().rank:
             _call("swift.run.launch:differs", error)
@@ -48,7 +48,7 @@ def main(verb: str, words: list[str]) -> int:
     return 0
 
 
-def _recipe(verb: str, line: Line) -> Recipe:
+def wish(verb: str, line: Line) -> Recipe:
     """Read the recipe and say aloud what stands in for a model or a data set nobody named."""
     named, line = line.pick("config")
     files = [*line.files, *([named] if isinstance(named, str) else [])]

@@ -72,16 +72,22 @@ def _unwritable(folder: Path, error: OSError | ValueError) -> MachineError:
 
 def _continued(plan: Plan, folder: Path) -> Path | None:
     """Return the checkpoint to go on from in a folder that holds this very plan, unfinished."""
-    if not (folder / "plan.json").is_file():
-        raise _taken(folder, "it holds files that are no run's")
+    if why := obstacle(plan, folder):
+        raise _taken(folder, why)
     if read_plan(folder).digest != plan.digest:
-        if newest(folder) is not None or not _failed(folder):
-            raise _taken(folder, "it holds a run of another recipe")
         _replace(plan, folder)
         return None
-    if finished(folder):
-        raise _taken(folder, "its run is finished")
     return newest(folder)
+
+
+def obstacle(plan: Plan, folder: Path) -> str:
+    """Return why a folder that holds something cannot be the plan's; "" if it can."""
+    if not (folder / "plan.json").is_file():
+        return "it holds files that are no run's"
+    if read_plan(folder).digest != plan.digest:
+        other = newest(folder) is not None or not _failed(folder)
+        return "it holds a run of another recipe" if other else ""
+    return "its run is finished" if finished(folder) else ""
 
 
 def _failed(folder: Path) -> bool:
