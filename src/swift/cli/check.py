@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from swift.dataset.report import Report
     from swift.run.check import Checked, Finding, Shown
 
-USAGE = """usage: swift check [recipe.yaml] [--key value ...] [--samples N] [--picture FILE] [--json]
+USAGE = """usage: swift check [recipe.yaml] [--key value ...] [--samples N] [--picture SVG] [--json]
 
 Say what would become of a run: the recipe, the rows, the template, leaks between training and
 validation, memory, disk and time. No device is touched; the tokens are kept for the run.
 
   --samples N          show N samples, with what is trained of them (0 by default)
-  --picture FILE       draw the histogram of lengths, as SVG
+  --picture SVG        draw the histogram of lengths, into that file
   --json               print all of it for programs
 
 Exit code 0: nothing speaks against the run, or only warnings; 2 or 3: it would be wasted."""

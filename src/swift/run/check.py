@@ -187,11 +187,9 @@ def _of_validation(prepared: Prepared, report: Report | None) -> Iterator[Findin
 
 
 def _of_machine(found: Checked) -> Iterator[Finding]:
-    folder = Path(found.plan.output_dir) if found.plan.output_dir else None
-    if folder is not None and folder.is_dir() and any(p.name != ".lock" for p in folder.iterdir()):
-        if why := obstacle(found.plan, folder):
-            text = f"{folder} is taken: {why}; nothing is overwritten"
-            yield Finding(level="failure", name="folder", text=text, fix="another output_dir")
+    if why := _taken(found.plan):
+        text = f"{found.plan.output_dir} is taken: {why}; nothing is overwritten"
+        yield Finding(level="failure", name="folder", text=text, fix="another output_dir")
     needed, room = sum(found.memory.values()), found.room
     if room is not None and needed > _TIGHT * room:
         level: Literal["failure", "warning"] = "failure" if needed > room else "warning"
@@ -203,6 +201,14 @@ def _of_machine(found: Checked) -> Iterator[Finding]:
     if found.disk > found.free:
         text = f"checkpoints take {size_words(found.disk)}, and {size_words(found.free)} are free"
         yield Finding(level="failure", name="disk", text=text, fix="lower train.keep")
+
+
+def _taken(plan: Plan) -> str:
+    """Return why the run folder cannot be the plan's; "" if it can."""
+    folder = Path(plan.output_dir) if plan.output_dir else None
+    if folder is None or not folder.is_dir():
+        return ""
+    return obstacle(plan, folder) if any(p.name != ".lock" for p in folder.iterdir()) else ""
 
 
 def _shown(plan: Plan, prepared: Prepared, count: int) -> Iterator[Shown]:
