@@ -76,6 +76,9 @@ class Card(Value):
     data: str
     """Fingerprint of the encoded rows, in order."""
 
+    stream: dict[str, int] | None = None
+    """Where the rows of a stream stood."""
+
     plan: str
     """Digest of the plan."""
 

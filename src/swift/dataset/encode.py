@@ -44,6 +44,7 @@ def encode(
     progress: Callable[[int], None] | None = None,
     folder: Path | None = None,
     processes: int | None = 1,
+    may_be_empty: bool = False,
 ) -> Encoded:
     """Return `samples` as tokens; one tokenisation a sequence.
 
@@ -62,6 +63,7 @@ def encode(
         folder: An empty folder for the tokens, which are then mapped from there; None: memory.
         processes: How many tokenise; None: as many as there are cores, once there are many samples.
             The result is the same.
+        may_be_empty: Whether it is no error if nothing is left, as of a part of the data.
 
     Raises:
         DataError: A sample is too long under "fail", or nothing is left to train on.
@@ -85,7 +87,7 @@ def encode(
         encoded = store.close()
     finally:
         store.stop()
-    if not len(encoded):
+    if not len(encoded) and not may_be_empty:
         what = f"no sample is left to train on: {report.describe()}"
         raise DataError(Problem(where="dataset", what=what, fix=_advice(report)))
     return encoded

@@ -73,6 +73,29 @@ def one_length(recipe: Recipe) -> tuple[str, str] | None:
     return what, "keep one of them"
 
 
+@rules.add("data.streaming", "train.max_steps")
+def a_stream_has_no_known_end(recipe: Recipe) -> tuple[str, str] | None:
+    """Nobody has counted a stream's rows."""
+    if not recipe.data.streaming or recipe.train.max_steps is not None:
+        return None
+    return "a stream's length is not known, and max_steps is not said", "write `train.max_steps`"
+
+
+@rules.add("data.streaming", "data.validation", "data.on_duplicate", "data.near_duplicates")
+def a_stream_is_never_whole(recipe: Recipe) -> tuple[str, str] | None:
+    """What looks at all rows at once cannot look at a stream's."""
+    data = recipe.data
+    if not data.streaming:
+        return None
+    if not isinstance(data.validation, str) and data.validation:
+        what = f"of a stream no share of {data.validation:g} can be held out"
+        return what, "validation: the name or path of other rows"
+    if data.on_duplicate != "keep" or data.near_duplicates is not None:
+        what = "a stream's duplicates are not looked for"
+        return what, "leave on_duplicate and near_duplicates out"
+    return None
+
+
 @rules.add("method.reference")
 def adapters_can_be_switched_off(recipe: Recipe) -> tuple[str, str] | None:
     """A reference by switched-off adapters needs adapters."""

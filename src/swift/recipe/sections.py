@@ -132,6 +132,10 @@ class Data(Value):
     """Where data sets have weights: end when the first has no row left, so that none comes twice;
     or begin those that end again until all have ended, which the report counts."""
 
+    streaming: bool = False
+    """Read and encode rows while they are trained on, for data that is too large to be encoded
+    first: 64 steps at a time, shuffled among themselves. Wants train.max_steps."""
+
     num_proc: Count | None = None
     """Processes that tokenise. null: one, and as many as there are cores once rows are many; the
     tokens are the same."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,18 @@ from swift.dataset.twins import apart, distinct
 from swift.plan.speech import trial
 from swift.recipe import Dataset
 from swift.run.given import NOTHING, Given
-from swift.run.kept import once, progress
+from swift.run.kept import once, progress, written
 from swift.run.rows import Live, samples
+from swift.run.streamed import WINDOW, Stream
 
 if TYPE_CHECKING:
     from swift.chat.message import Sample
     from swift.plan import Plan
 
 Event = Callable[..., Any]
+
+_FIRST = 64
+"""Samples of a stream that are looked at before it begins."""
 
 REPORT = "data_report.json"
 """File of a run folder: what became of the rows."""
@@ -53,6 +58,9 @@ class Prepared:
     """Tokens that end an answer, besides those that the model's own files name."""
 
     pad_id: int
+
+    stream: Stream | None = None
+    """Where rows are streamed: all of them; `train` are the first."""
 
     reports: Mapping[str, Report] = field(default_factory=dict)
     """What became of the rows: "train", and "validation" where there is one."""
@@ -93,7 +101,13 @@ def prepare(
         made = once(plan, named if live is None else (), split, tried, make, hear)
         return distinct(made, reports[split], near=recipe.data.near_duplicates)
 
-    everything = encoded(recipe.dataset, "train", given.rows)
+    stream: Stream | None = None
+    if recipe.data.streaming:
+        stream, everything = _stream(plan, tried, tokenizer, reports)
+        fingerprint = written(plan, recipe.dataset, "train")
+    else:
+        everything = encoded(recipe.dataset, "train", given.rows)
+        fingerprint = ""
     held = recipe.data.validation
     validation: Encoded | None = None
     if isinstance(held, str) or given.validation is not None:
@@ -111,12 +125,38 @@ def prepare(
     return Prepared(
         train=everything,
         validation=validation,
-        fingerprint=everything.fingerprint(),
+        fingerprint=fingerprint or everything.fingerprint(),
         template=template.fingerprint if template else "",
         ends=tuple(sorted(ends)),
         pad_id=tokenizer.pad_id,
         reports=reports,
+        stream=stream,
     )
+
+
+def _stream(
+    plan: Plan, tried: Trial | None, tokenizer: Tokenizer, reports: dict[str, Report]
+) -> tuple[Stream, Encoded]:
+    """Return the training rows as a stream, and the first of them."""
+    report = reports["train"] = _report(plan)
+    template = Asked.of(tried.template) if tried else None
+    begun = 0
+
+    def samples_of_a_pass(told: Report) -> Iterator[Sample]:
+        return samples(plan, plan.recipe.dataset, "train", None, tried, told)
+
+    def begin() -> Iterator[Sample]:
+        nonlocal begun
+        begun += 1
+        return samples_of_a_pass(report if begun == 1 else _report(plan))  # counted once
+
+    def window(drawn: Iterable[Sample], told: Report) -> Encoded:
+        return _tokens(plan, drawn, template, tokenizer, told, processes=1, may_be_empty=True)
+
+    first = window(islice(samples_of_a_pass(_report(plan)), _FIRST), _report(plan))
+    size = plan.sizes.batch * WINDOW
+    told = _report(plan)  # tokens of later passes count too, but are nowhere said
+    return Stream(begin, lambda drawn: window(drawn, report if begun == 1 else told), size), first
 
 
 def write_reports(reports: Mapping[str, Report], folder: Path) -> None:
@@ -173,9 +213,34 @@ def _encoded(
     folder: Path | None,
     progress: Callable[[int], None],
 ) -> Encoded:
-    recipe = plan.recipe
     template = Asked.of(tried.template) if tried else None
-    made = encode(
+    made = _tokens(
+        plan,
+        found,
+        template,
+        tokenizer,
+        report,
+        progress=progress,
+        folder=folder,
+        processes=plan.recipe.data.num_proc,
+    )
+    event("rows", report=report.as_dict())
+    if template is not None and (left := template.describe()):
+        event("warning", text=left)
+    return made
+
+
+def _tokens(
+    plan: Plan,
+    found: Iterable[Sample],
+    template: Asked | None,
+    tokenizer: Tokenizer,
+    report: Report,
+    **how: Any,
+) -> Encoded:
+    """Return samples as tokens, as the recipe says; `how` is passed on to `encode`."""
+    recipe = plan.recipe
+    return encode(
         found,
         template,
         tokenizer,
@@ -184,14 +249,8 @@ def _encoded(
         max_length=plan.room,
         on_long=recipe.data.on_long,
         report=report,
-        progress=progress,
-        folder=folder,
-        processes=recipe.data.num_proc,
+        **how,
     )
-    event("rows", report=report.as_dict())
-    if template is not None and (left := template.describe()):
-        event("warning", text=left)
-    return made
 
 
 def _split(everything: Encoded, share: float, seed: int) -> tuple[Encoded, Encoded]:

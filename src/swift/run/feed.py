@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from swift.checkpoint import read_card
+from swift.checkpoint import Card, read_card
 from swift.core.errors import PlanError, Problem
 from swift.dataset.batches import Schedule
 from swift.dataset.packs import packs
@@ -17,61 +17,64 @@ from swift.seam.collate import collate
 from swift.seam.types import Batch
 
 if TYPE_CHECKING:
+    from swift.dataset.encoded import Encoded
     from swift.parallel import Placement
     from swift.plan import Plan
     from swift.run.data import Prepared
+    from swift.run.streamed import StreamFeed
 
 
-class RunFeed:
-    """The Feed of a plan on this rank.
+class Laid:
+    """Encoded rows, laid out for steps: a pure function of the step's number.
 
     A step counts samples, or with packing packs of them: the schedule knows lengths alone.
     """
 
     def __init__(
-        self, plan: Plan, prepared: Prepared, placement: Placement, *, end_to_end: bool = False
+        self,
+        plan: Plan,
+        rows: Encoded,
+        pad_id: int,
+        placement: Placement,
+        *,
+        end_to_end: bool,
+        epochs: float,
+        max_steps: int | None = None,
+        window: int = 0,
     ) -> None:
-        """Lay the samples of a micro-batch `end_to_end` in one row, or each in a padded one."""
+        """Lay out `rows`; of a stream, those of its `window`, which have an order of their own."""
         options, sizes = plan.recipe.train, plan.sizes
-        self._prepared, self._placement = prepared, placement
-        self._micro, self._flat = sizes.micro, end_to_end
-        lengths = prepared.train.lengths
+        self._rows, self._pad, self._flat = rows, pad_id, end_to_end
+        self._rank = placement.data_rank
+        lengths = rows.lengths
         self._packs: list[list[int]] | None = None
         if plan.recipe.data.packing:
-            self._packs = packs(lengths, plan.room * prepared.train.sides)
+            self._packs = packs(lengths, plan.room * rows.sides)
             lengths = np.array([lengths[pack].sum() for pack in self._packs])
-        self._schedule = Schedule(
+        self.schedule = Schedule(
             lengths=lengths,
             batch_size=sizes.batch,
             micro_batch_size=sizes.micro,
             data_world=placement.data_world,
-            seed=options.seed,
+            seed=options.seed + (window << 32),
             shuffle=plan.recipe.data.shuffle,
             bucket=plan.recipe.data.bucket,
-            epochs=options.epochs,
-            max_steps=options.max_steps,
+            epochs=epochs,
+            max_steps=max_steps,
         )
-        self.total = self._schedule.total_steps
-        self._validation = self._validate()
 
     def step(self, number: int) -> list[Batch]:
         """Return this rank's micro-batches of a step."""
-        mine = self._schedule.step(number)[self._placement.data_rank]
-        pad, train = self._prepared.pad_id, self._prepared.train
-        return [collate(train, self._samples(items), pad, end_to_end=self._flat) for items in mine]
+        mine = self.schedule.step(number)[self._rank]
+        return [
+            collate(self._rows, self._samples(items), self._pad, end_to_end=self._flat)
+            for items in mine
+        ]
 
     def size(self, number: int) -> tuple[int, int]:
         """Return (samples, tokens) of a step, over all ranks."""
-        items = self._schedule.samples(number)
-        return len(self._samples(items.tolist())), int(self._schedule.lengths[items].sum())
-
-    def epoch(self, number: int) -> float:
-        """Return the passes over the data done after a step."""
-        return self._schedule.epoch(number)
-
-    def validation(self) -> list[list[Batch]]:
-        """Return this rank's validation batches, longest first."""
-        return self._validation
+        items = self.schedule.samples(number)
+        return len(self._samples(items.tolist())), int(self.schedule.lengths[items].sum())
 
     def _samples(self, items: Sequence[int]) -> Sequence[int]:
         """Return the samples of what the schedule counts."""
@@ -79,37 +82,86 @@ class RunFeed:
             return items
         return [sample for item in items for sample in self._packs[item]]
 
-    def _validate(self) -> list[list[Batch]]:
-        held = self._prepared.validation
-        if held is None:
-            return []
-        order = np.argsort(-held.lengths, kind="stable").tolist()
-        world, rank = self._placement.data_world, self._placement.data_rank
-        cut = [order[i : i + self._micro] for i in range(0, len(order), self._micro)]
-        cut += [[] for _ in range(math.ceil(len(cut) / world) * world - len(cut))]
-        pad = self._prepared.pad_id
-        return [[collate(held, items, pad, end_to_end=self._flat)] for items in cut[rank::world]]
 
-    def check_resume(self, checkpoint: Path, prepared: Prepared) -> int:
-        """Return the steps done at `checkpoint`.
+def held_out(
+    plan: Plan, held: Encoded | None, pad_id: int, placement: Placement, *, end_to_end: bool
+) -> list[list[Batch]]:
+    """Return this rank's validation batches, longest first; every rank has equally many."""
+    if held is None:
+        return []
+    order, micro = np.argsort(-held.lengths, kind="stable").tolist(), plan.sizes.micro
+    world, rank = placement.data_world, placement.data_rank
+    cut = [order[i : i + micro] for i in range(0, len(order), micro)]
+    cut += [[] for _ in range(math.ceil(len(cut) / world) * world - len(cut))]
+    return [[collate(held, items, pad_id, end_to_end=end_to_end)] for items in cut[rank::world]]
 
-        Raises:
-            PlanError: Data or template are not what the checkpoint was trained on.
-        """
-        card = read_card(checkpoint)
-        problems = [
-            Problem(
-                where=str(checkpoint),
-                what=f"the {what} changed since this checkpoint ({before} is now {now})",
-                fix="bring back what it was, or start a new run",
-            )
-            for what, before, now in (
-                ("data", card.data, prepared.fingerprint),
-                ("chat template", card.template, prepared.template),
-                ("number of steps", card.total_steps, self.total),
-            )
-            if before != now
-        ]
-        if problems:
-            raise PlanError(problems)
-        return card.step
+
+class RunFeed:
+    """The Feed of a plan on this rank: all rows are there from the beginning."""
+
+    def __init__(
+        self, plan: Plan, prepared: Prepared, placement: Placement, *, end_to_end: bool = False
+    ) -> None:
+        """Lay the samples of a micro-batch `end_to_end` in one row, or each in a padded one."""
+        train = plan.recipe.train
+        self._laid = Laid(
+            plan,
+            prepared.train,
+            prepared.pad_id,
+            placement,
+            end_to_end=end_to_end,
+            epochs=train.epochs,
+            max_steps=train.max_steps,
+        )
+        self.total = self._laid.schedule.total_steps
+        self._validation = held_out(
+            plan, prepared.validation, prepared.pad_id, placement, end_to_end=end_to_end
+        )
+
+    def step(self, number: int) -> list[Batch]:
+        """Return this rank's micro-batches of a step."""
+        return self._laid.step(number)
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Return (samples, tokens) of a step, over all ranks."""
+        return self._laid.size(number)
+
+    def epoch(self, number: int) -> float:
+        """Return the passes over the data done after a step."""
+        return self._laid.schedule.epoch(number)
+
+    def validation(self) -> list[list[Batch]]:
+        """Return this rank's validation batches, longest first."""
+        return self._validation
+
+    def position(self, done: int) -> None:
+        """Return what a checkpoint must know of the data after `done` steps: nothing more."""
+
+    def go_on(self, card: Card) -> None:
+        """Continue from a checkpoint: a step is a function of its number."""
+
+
+def begin_at(feed: RunFeed | StreamFeed, checkpoint: Path, prepared: Prepared) -> int:
+    """Let the feed go on from `checkpoint`, and return the steps done there.
+
+    Raises:
+        PlanError: Data or template are not what the checkpoint was trained on.
+    """
+    card = read_card(checkpoint)
+    problems = [
+        Problem(
+            where=str(checkpoint),
+            what=f"the {what} changed since this checkpoint ({before} is now {now})",
+            fix="bring back what it was, or start a new run",
+        )
+        for what, before, now in (
+            ("data", card.data, prepared.fingerprint),
+            ("chat template", card.template, prepared.template),
+            ("number of steps", card.total_steps, feed.total),
+        )
+        if before != now
+    ]
+    if problems:
+        raise PlanError(problems)
+    feed.go_on(card)
+    return card.step

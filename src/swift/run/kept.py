@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -86,6 +88,14 @@ def once(
     found = kept(home, key, len(plan.recipe.method.sides), recorded, waits)
     tell(found.said)
     return found.encoded
+
+
+def written(plan: Plan, named: Sequence[Dataset], split: str) -> str:
+    """Return a digest of what a stream's rows depend on; files by path, size and time."""
+    sources = [_source(said) for said in named]
+    files = [path for source in sources for path in _read(source, split)]
+    said = [stamp(files), _options(plan, sources, split, None)]
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def progress(event: Event) -> Callable[[int], None]:

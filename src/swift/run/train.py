@@ -16,7 +16,7 @@ from swift.core.files import locked
 from swift.model.skeleton import attention_of
 from swift.parallel import Placement, Site, strategies
 from swift.run.data import Prepared, prepare, write_reports
-from swift.run.feed import RunFeed
+from swift.run.feed import RunFeed, begin_at
 from swift.run.folder import check_space
 from swift.run.given import NOTHING, Given
 from swift.run.loop import Job, run
@@ -25,6 +25,7 @@ from swift.run.save import restore, save, size_of
 from swift.run.schedule import rate
 from swift.run.signals import Signals
 from swift.run.source import ModelSource
+from swift.run.streamed import StreamFeed, feed_of
 from swift.seam.device import address, ready
 from swift.seam.segments import SEGMENTED
 
@@ -104,7 +105,7 @@ def _train(
         flat = plan.end_to_end and stack.enter_context(
             end_to_end([policy, *frozen.values()], prepared.train, prepared.pad_id, event)
         )
-        feed = RunFeed(plan, prepared, policy, end_to_end=flat)
+        feed = feed_of(plan, prepared, policy, end_to_end=flat)
         check_space(folder, size_of(policy, plan.recipe.tuner.adapters), plan.recipe.train.keep)
         start = _begin(plan, prepared, policy, feed, resume, ranks, event)
 
@@ -114,12 +115,15 @@ def _train(
                 "template": prepared.template,
                 "ends": prepared.ends,
                 "data": prepared.fingerprint,
+                "stream": feed.position(step),
             }
             path = save(plan, policy, folder, ranks, step, facts)
             event("save", step=step, folder=path.name)
 
         job = _job(plan, policy, frozen, feed, write, event, signals)
         reason = run(job, start)
+        if ranks.rank == 0 and prepared.stream is not None:
+            write_reports(prepared.reports, folder)
     if reason == "interrupted":
         raise _interrupted(folder, signals.asked)
     return folder / f"checkpoint-{feed.total}"
@@ -171,14 +175,14 @@ def _begin(
     plan: Plan,
     prepared: Prepared,
     policy: Placement,
-    feed: RunFeed,
+    feed: RunFeed | StreamFeed,
     resume: Path | None,
     ranks: Ranks,
     event: Callable[..., None],
 ) -> int:
     """Say what starts (or goes on), and return the number of the first step."""
     proof = policy.proof()
-    start = feed.check_resume(resume, prepared) if resume else 0
+    start = begin_at(feed, resume, prepared) if resume else 0
     real = attention_of(policy.model())
     if real not in ("", plan.attention, SEGMENTED) and not plan.model.given:
         event(
@@ -204,7 +208,7 @@ def _job(
     plan: Plan,
     policy: Placement,
     frozen: dict[str, Placement],
-    feed: RunFeed,
+    feed: RunFeed | StreamFeed,
     write: Callable[[int], None],
     event: Callable[..., None],
     signals: Signals,
