@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from swift.core import plugins
+from swift.core._code import digest_of
 from swift.core.errors import UserError
 from swift.core.plugins import Used, load, load_again, load_all, used
 from swift.core.table import Table, additions, remembered
@@ -135,7 +136,7 @@ def test_code_that_was_named_once_is_loaded_again(
 
 def test_code_that_nobody_named_is_not_run_because_a_checkpoint_says_so(tmp_path: Path) -> None:
     path = Path(plugin(tmp_path, "canary", "SHELF.add('canary')"))
-    strange = Used(said="canary.py", place=str(path), digest=plugins._digest(path))
+    strange = Used(said="canary.py", place=str(path), digest=digest_of(path))
     with pytest.raises(UserError, match="is code you never named") as caught:
         load_again([strange], "checkpoint-1")
     assert caught.value.problems[0].fix == f"--plugins {path}"
@@ -153,6 +154,55 @@ def test_code_that_changed_since_is_not_run_unasked(
     assert SHELF.get("after") is None
     load(known.place)  # the user names it, as the repair says
     load_again([known], "runs/a")
+
+
+def test_the_same_text_elsewhere_is_not_run_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a copy may lie what Python takes instead: compiled files, links, extensions."""
+    (known,) = used([plugin(tmp_path, "copied", "SHELF.add('copied')")])
+    forget(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "theirs").mkdir()
+    copy = tmp_path / "theirs" / "copied.py"
+    copy.write_bytes(Path(known.place).read_bytes())
+    for place in (str(copy), "theirs/copied.py"):
+        with pytest.raises(UserError):
+            load_again([Used(said="x", place=place, digest=known.digest)], "checkpoint-1")
+    assert SHELF.get("copied") is None
+
+
+@pytest.mark.parametrize("end", ["raise SystemExit(0)", "raise BaseException('x')", "1 / 0"])
+def test_a_plug_in_does_not_end_the_command(tmp_path: Path, end: str) -> None:
+    (problem,) = load_all([plugin(tmp_path, "ending", f"SHELF.add('e')\n{end}")])
+    assert "the plug-in" in problem.what
+    assert SHELF.get("e") is None
+
+
+def test_an_error_that_has_no_words_is_named(tmp_path: Path) -> None:
+    text = "class Odd(Exception):\n    def __str__(self):\n        1 / 0\nraise Odd"
+    (problem,) = load_all([plugin(tmp_path, "odd", text)])
+    assert problem.what.endswith("raised Odd")
+
+
+def test_two_of_one_file_name_are_two(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        load(plugin(tmp_path / name, "same", f"SHELF.add(__name__ and '{name}')\nWHO = '{name}'"))
+    modules = [m for n, m in sys.modules.items() if n.startswith("swift_plugin_same_")]
+    assert {module.WHO for module in modules} == {"a", "b"}
+
+
+def test_what_is_no_python_code_is_said(tmp_path: Path) -> None:
+    (tmp_path / "loop.py").symlink_to(tmp_path / "loop.py")
+    (tmp_path / "text.txt").write_text("x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "__init__.py").write_text("")
+    (tmp_path / "full" / "x.py").mkdir()
+    assert not load_all([str(tmp_path / "full")])
+    for name in (str(tmp_path / "loop.py"), str(tmp_path / "text.txt"), "sys"):
+        (problem,) = load_all([name])
+        assert "there is no plug-in" in problem.what
 
 
 def test_a_plug_in_that_is_gone_is_asked_for(tmp_path: Path) -> None:

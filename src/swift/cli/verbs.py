@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,12 @@ def verb(name: str, about: str) -> Callable[[Act], Act]:
     """Register the decorated function as `swift NAME`."""
 
     def register(act: Act) -> Act:
+        from swift.cli.main import VERBS
+
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+            raise ValueError(f"{name!r} is no word for a verb: small letters, digits, - and _")
+        if name in VERBS:
+            raise ValueError(f"`{name}` is a verb of swift's own")
         verbs.add(Verb(name=name, about=about, act=act))
         return act
 
@@ -51,7 +58,11 @@ def foreign(verb: str, words: list[str]) -> int:
             _load_named(word)
     found = verbs.get(verb)
     if found is not None:
-        return found.act(verb, words)
+        code = found.act(verb, words)
+        if not isinstance(code, int):
+            what = f"the verb `{verb}` of a plug-in returned {code!r}, not an exit code"
+            raise UserError(Problem(what=what, fix="return 0 from it"))
+        return code
     theirs = list(verbs.names())
     if tried():
         from swift.method import methods

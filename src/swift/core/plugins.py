@@ -8,21 +8,18 @@ known here. One that raises leaves nothing behind, and the others go on.
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
+from swift.core._code import GROUP as GROUP
+from swift.core._code import declared, digest_of, found, imported
 from swift.core.env import cache_home
 from swift.core.errors import Problem, UserError
+from swift.core.files import cannot_write
 from swift.core.table import additions
-
-GROUP = "swift.plugins"
-"""The group of entry points; the value of each names a module."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,20 +53,24 @@ _looked = False
 
 
 def load(said: str) -> Plugin:
-    """Load the plug-in that a user names, once, and remember that this very code may be run.
+    """Load the plug-in that a user names, once, and remember that this very code here may be run.
 
     Args:
         said: Path of a .py file, or of a folder with __init__.py, or the name of a module.
 
     Raises:
         UserError: There is none, or it raised; nothing of it stays.
+        MachineError: The cache cannot be written.
     """
     plugin = _load(said, installed=False)
     if plugin.problem is not None:
         raise UserError(plugin.problem)
-    if plugin.digest and not _mark(plugin.digest).exists():
-        _mark(plugin.digest).parent.mkdir(parents=True, exist_ok=True)
-        _mark(plugin.digest).touch()
+    mark = _mark(Path(plugin.place), plugin.digest)
+    try:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    except OSError as error:
+        raise cannot_write(mark.parent, error) from error
     return plugin
 
 
@@ -128,7 +129,8 @@ def load_again(remembered: Iterable[Used], where: str) -> None:
     """Load the plug-ins that a run or a checkpoint was made with.
 
     A checkpoint may come from anywhere, and a plug-in is code: only code that this user has named
-    before, to the byte, is run without being named again.
+    before, at the same place and to the byte, is run without being named again. (Elsewhere the same
+    text may import something else: compiled files, links, what lies beside it.)
 
     Args:
         remembered: What the folder says.
@@ -142,16 +144,16 @@ def load_again(remembered: Iterable[Used], where: str) -> None:
         if any(p.digest == one.digest and p.problem is None for p in _tried.values()):
             continue
         made, place = f"it was made with the plug-in `{one.said}`", Path(one.place)
-        digest = _digest(place) if one.place and place.exists() else ""
-        if digest and _mark(digest).exists():
+        digest = digest_of(place) if place.is_absolute() and place.exists() else ""
+        if digest and _mark(place, digest).exists():
             problems += load_all([one.place], where)
         elif not digest:
             what = f"{made}, which is not at {one.place or 'a known place'}"
             fix = f"--plugins FOLDER/{Path(one.said).name}"
             problems.append(Problem(what=what, fix=fix, where=where))
         else:
-            changed = "has changed since" if digest != one.digest else "is code you never named"
-            what = f"{made}, and {place} {changed}"
+            named = "has changed since" if digest != one.digest else "is code you never named"
+            what = f"{made}, and {place} {named}"
             problems.append(Problem(what=what, fix=f"--plugins {place}", where=where))
     if problems:
         raise UserError(problems)
@@ -163,14 +165,15 @@ def installed() -> None:
     if _looked:
         return
     _looked = True  # first: what is loaded looks things up itself
-    if not _declared():
+    if not declared():
         return
     from importlib.metadata import entry_points
 
     for entry in entry_points(group=GROUP):
         plugin = _load(entry.value, installed=True)
         if plugin.problem is not None:
-            sys.stderr.write(f"note: {plugin.problem.where}: {plugin.problem.what}\n")
+            where = plugin.problem.where or f"entry point `{entry.name}` of {entry.dist}"
+            sys.stderr.write(f"note: {where}: {plugin.problem.what}\n")
 
 
 def tried() -> tuple[Plugin, ...]:
@@ -204,18 +207,22 @@ def at_fault(error: Exception) -> Plugin | None:
 def _load(said: str, *, installed: bool) -> Plugin:
     """Import a plug-in unless it was tried before."""
     try:
-        name, place = _found(said)
-    except (ImportError, ValueError, OSError) as error:
+        name, place = found(said)
+        digest = digest_of(place)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # looking for a.b imports a, which may do anything
         return _keep(said, Plugin(said=said, place="", problem=_absent(said, error)))
     known = _tried.get(str(place))
     if known is not None and known.problem is None:
         return known
-    digest = _digest(place)
     before = {*sys.modules}
     try:
-        with additions() as found:
-            _imported(name, place)
-    except Exception as error:
+        with additions() as new:
+            imported(name, place)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, too: a plug-in does not end the command
         for module in {*sys.modules} - before:
             if module == name or module.startswith(f"{name}."):
                 del sys.modules[module]
@@ -224,7 +231,7 @@ def _load(said: str, *, installed: bool) -> Plugin:
             said=said, place=str(place), digest=digest, problem=problem, installed=installed
         )
         return _keep(str(place), plugin)
-    adds = tuple((addition.kind, addition.name) for addition in found)
+    adds = tuple((addition.kind, addition.name) for addition in new)
     return _keep(
         str(place),
         Plugin(said=said, place=str(place), digest=digest, adds=adds, installed=installed),
@@ -236,62 +243,19 @@ def _keep(key: str, plugin: Plugin) -> Plugin:
     return plugin
 
 
-def _found(said: str) -> tuple[str, Path]:
-    """Return the module's name and the place of its code.
-
-    Raises:
-        ImportError: There is none.
-    """
-    path = Path(said).expanduser()
-    if path.suffix == ".py" or "/" in said or path.is_dir():
-        place = path.resolve()
-        file = place / "__init__.py" if place.is_dir() else place
-        if not file.is_file():
-            raise ImportError(f"no file {file}")
-        return f"swift_plugin_{place.stem}", place
-    module = said.partition(":")[0]
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ImportError("no such file, and no such module")
-    origin = Path(spec.origin).resolve()
-    return module, origin.parent if origin.name == "__init__.py" else origin
+def _mark(place: Path, digest: str) -> Path:
+    """Return the file whose being there says that the user named code of this digest there."""
+    named = hashlib.sha256(f"{place.resolve()}\0{digest}".encode()).hexdigest()
+    return cache_home() / "plugins" / named
 
 
-def _imported(name: str, place: Path) -> ModuleType:
-    """Import the module `name`, of a file or of a folder that is a package."""
-    if not name.startswith("swift_plugin_"):
-        return importlib.import_module(name)
-    file = place / "__init__.py" if place.is_dir() else place
-    inside = [str(place)] if place.is_dir() else None
-    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=inside)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _digest(place: Path) -> str:
-    """Return the sha256 of a file, or of the names and contents of a folder's Python files."""
-    if place.is_file():
-        return hashlib.sha256(place.read_bytes()).hexdigest()
-    whole = hashlib.sha256()
-    for path in sorted(place.rglob("*.py")):
-        whole.update(str(path.relative_to(place)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return whole.hexdigest()
-
-
-def _mark(digest: str) -> Path:
-    """Return the file whose being there says that the user named code of this digest."""
-    return cache_home() / "plugins" / digest
-
-
-def _absent(said: str, error: Exception) -> Problem:
+def _absent(said: str, error: BaseException) -> Problem:
     fix = "give a .py file, a folder with __init__.py, or a module that is installed"
-    return Problem(what=f"there is no plug-in `{said}`: {error}", fix=fix)
+    why = _words(error) if isinstance(error, ImportError | OSError) else _named(error)
+    return Problem(what=f"there is no plug-in `{said}`: {why}", fix=fix)
 
 
-def _raised(said: str, place: Path, error: Exception) -> Problem:
+def _raised(said: str, place: Path, error: BaseException) -> Problem:
     """Return what to say of a plug-in that raised: the line of its own that is nearest to it."""
     lines = [
         f"{frame.filename}:{frame.lineno}"
@@ -301,28 +265,17 @@ def _raised(said: str, place: Path, error: Exception) -> Problem:
     where = lines[-1] if lines else str(place)
     if isinstance(error, SyntaxError) and error.filename:
         where = f"{error.filename}:{error.lineno}"
-    what = f"the plug-in `{said}` raised {type(error).__name__}: {error}"
+    what = f"the plug-in `{said}` raised {_named(error)}"
     return Problem(where=where, what=what, fix="mend it there, or leave it out of `plugins`")
 
 
-def _declared() -> bool:
-    """Return whether any installed package has an entry point for us.
-
-    importlib.metadata would answer too; to load it takes longer than a command's own start.
-    """
-    heading = f"[{GROUP}]".encode()
-    return any(heading in path.read_bytes() for path in _entry_files(sys.path))
+def _named(error: BaseException) -> str:
+    words = _words(error)
+    return type(error).__name__ + (f": {words}" if words else "")
 
 
-def _entry_files(places: Sequence[str]) -> Iterator[Path]:
-    for place in places:
-        folder = Path(place or ".")
-        try:
-            inside = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-        except OSError:
-            continue
-        for name in inside:
-            if name.endswith((".dist-info", ".egg-info")):
-                file = folder / name / "entry_points.txt"
-                if file.is_file():
-                    yield file
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # an exception of a plug-in's own
+        return ""
