@@ -35,8 +35,8 @@ CHECKED_BYTES = 2 << 30
 """An entry of no more than this is read through before it is trusted; of a larger one the sizes of
 its files are compared."""
 
-_PACKAGES = ("dataset", "chat")
-"""Folders of this package whose code decides what rows become."""
+_PLACES = ("dataset", "chat", "run/rows.py", "run/data.py")
+"""Where in this package the code is that decides what rows become."""
 
 Said = list[dict[str, Any]]
 """What was said of the rows while they were encoded: a later run says it again."""
@@ -184,8 +184,8 @@ def code() -> str:
     for name in ("tokenizers", "jinja2"):
         total.update(metadata.version(name).encode())
     root = Path(__file__).parents[1]
-    for package in _PACKAGES:
-        for path in sorted((root / package).rglob("*")):
+    for place in _PLACES:
+        for path in sorted([root / place, *(root / place).rglob("*")]):
             if path.is_file() and path.suffix != ".pyc":
                 total.update(path.name.encode() + path.read_bytes())
     return total.hexdigest()
