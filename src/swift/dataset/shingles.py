@@ -61,7 +61,7 @@ def _of(encoded: Encoded, items: range) -> Shingles:
     hashes = np.zeros(len(ids), dtype=np.uint64)
     for place in range(WIDTH):
         ahead = np.zeros(len(ids), dtype=np.uint64)
-        ahead[: len(ids) - place] = ids[place:]
+        ahead[: max(0, len(ids) - place)] = ids[place:]
         hashes = hashes * np.uint64(_ODD) + np.where(left > place, ahead, 0).astype(np.uint64)
     first = np.concatenate(([True], owner[1:] != owner[:-1]))
     whole = (left >= WIDTH) | first

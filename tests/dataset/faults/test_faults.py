@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ ANSWER = {"role": "assistant", "content": "b"}
 LONG = " ".join(f"word{i}" for i in range(300))
 
 
-def write(path: Path, rows: list[Row]) -> str:
+def write(path: Path, rows: Sequence[Row]) -> str:
     lines = [
         row if isinstance(row, bytes) else json.dumps(row, ensure_ascii=False).encode()
         for row in rows
