@@ -27,11 +27,11 @@ from swift.recipe import Dataset
 from swift.run.given import NOTHING, Given
 from swift.run.kept import once, progress, written
 from swift.run.rows import Live, samples
-from swift.run.streamed import WINDOW, Stream
 
 if TYPE_CHECKING:
     from swift.chat.message import Sample
     from swift.plan import Plan
+    from swift.run.streamed import Stream
 
 Event = Callable[..., Any]
 
@@ -138,6 +138,8 @@ def _stream(
     plan: Plan, tried: Trial | None, tokenizer: Tokenizer, reports: dict[str, Report]
 ) -> tuple[Stream, Encoded]:
     """Return the training rows as a stream, and the first of them."""
+    from swift.run.streamed import WINDOW, Stream  # which takes torch along
+
     report = reports["train"] = _report(plan)
     template = Asked.of(tried.template) if tried else None
     begun = 0
@@ -181,7 +183,8 @@ def _tell(split: str, report: Report, event: Event) -> None:
         return
     event("data", split=split, text=report.describe(), **report.summary())
     if report.samples < report.rows / 2:
-        event("warning", text=f"only {report.samples:,} of {report.rows:,} rows are trained on")
+        text = f"only {report.samples:,} of {report.rows:,} rows are trained on"
+        event("warning", text=text, about="rows")
 
 
 def _unseen(train: Encoded, held: Encoded, report: Report, near: bool) -> Encoded:
