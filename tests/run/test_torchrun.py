@@ -100,3 +100,28 @@ def ranks_of(agent: int) -> list[int]:
     """Return the process ids of the ranks under a torchrun."""
     children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
     return [int(pid) for pid in children]
+
+
+def test_nothing_is_imported_from_the_folder_that_a_command_is_given_in(
+    base: Path, tmp_path: Path
+) -> None:
+    for name in ("torch", "swift", "json", "numpy", "transformers"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write(name)\n")
+    swift = Path(sys.executable).with_name("swift")
+    wanted = ("--max_steps", "1", "--nproc_per_node", "2", "--output_dir", str(tmp_path / "run"))
+    done = subprocess.run(
+        [str(swift), "sft", *flags(base, *wanted)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not (tmp_path / "ran").exists()
+    assert done.returncode == 0, done.stderr
+    assert newest(tmp_path / "run") is not None
+
+
+def test_no_module_of_ours_is_started_with_the_folder_at_hand_on_its_path() -> None:
+    for path in (TRAIN.parent / "src").rglob("*.py"):
+        text = " ".join(path.read_text(encoding="utf-8").split())
+        assert 'sys.executable, "-m"' not in text, f"{path}: -P goes before -m"

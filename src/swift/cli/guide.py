@@ -164,4 +164,4 @@ def _carry_out(job: Job) -> int:
 
 def _become(words: Sequence[str]) -> NoReturn:
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "swift", *words])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "swift", *words])

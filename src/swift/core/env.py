@@ -203,6 +203,14 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
+def guarded_environment() -> dict[str, str]:
+    """Return the environment of a process none of whose children imports from where it stands.
+
+    `python -m` would: a `torch.py` in the folder that a command is given in would run.
+    """
+    return {**os.environ, "PYTHONSAFEPATH": "1"}
+
+
 def without_advice_of_bitsandbytes() -> None:
     """Keep bitsandbytes, which PEFT imports wherever it is, from advising kernels for CPUs.
 

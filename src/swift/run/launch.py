@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from swift.checkpoint import newest
-from swift.core.env import Ranks, cache_home, ranks
+from swift.core.env import Ranks, cache_home, guarded_environment, ranks
 from swift.core.errors import (
     Interrupted,
     MachineError,
@@ -184,13 +184,15 @@ def _torchrun(plan: Plan, folder: Path, display: Display) -> Path:
     with locked(folder / ".lock"):
         pass  # else another process is at work here, and is named
     # Tied: workers that nobody watches any more would train on.
-    command = [sys.executable, "-m", "swift.run.tied", str(os.getpid())]
+    command = [sys.executable, "-P", "-m", "swift.run.tied", str(os.getpid())]
     command += ["torch.distributed.run", "--standalone"]
     command += [f"--nproc_per_node={plan.world}", "-m", "swift.run.worker", str(folder)]
     seen = sum(1 for _ in read_events(folder / "events.jsonl"))
     log = folder / "launch.log"
     with log.open("a", encoding="utf-8") as out:
-        child = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        child = subprocess.Popen(
+            command, stdout=out, stderr=out, start_new_session=True, env=guarded_environment()
+        )
         try:
             seen = _follow(child, folder, seen, display)
         except KeyboardInterrupt:

@@ -60,7 +60,7 @@ def serving(model: str, folder: Path, *, keep: bool) -> Iterator[Server]:
     log = folder / "server.log"
     with log.open("wb") as out:
         child = subprocess.Popen(
-            [sys.executable, "-m", *start],
+            [sys.executable, "-P", "-m", *start],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,

@@ -1,8 +1,9 @@
 """A command that ends when the process that started it dies, however that dies.
 
-    python -m swift.run.tied PARENT swift serve runs/x --port 0
+    python -P -m swift.run.tied PARENT swift serve runs/x --port 0
 
 On Linux the kernel sends SIGTERM to it then; elsewhere it is a plain command.
+-P: code is not imported from the folder that the command happens to be given in.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ _PARENT_DEATH_SIGNAL = 1
 
 
 def main(words: list[str]) -> None:
-    """Become `python -m` the words after the first, which is the process id of the parent."""
+    """Become `python -P -m` the words after the first, which is the process id of the parent."""
     parent, *command = words
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
     if os.getppid() == int(parent):  # else it died before the line above
-        os.execv(sys.executable, [sys.executable, "-m", *command])
+        os.execv(sys.executable, [sys.executable, "-P", "-m", *command])
 
 
 if __name__ == "__main__":
