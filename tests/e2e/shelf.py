@@ -76,7 +76,7 @@ def index(folder: Path, *, torch: str = "2.13.0", torch_needs: Sequence[str] = (
     for need in project["dependencies"]:
         name, lowest = re.match(r"([\w.-]+?)(?:\[.*\])?[>=~]=([\d.]+)", need).groups()  # type: ignore[union-attr]
         if name != "torch":
-            wheel(folder / "simple" / name.lower().replace(".", "-"), name, lowest)
+            wheel(folder / "simple" / re.sub(r"[-_.]+", "-", name.lower()), name, lowest)
     wheel(folder / "simple" / "torch", "torch", torch, needs=torch_needs)
     backend = {"setuptools/__init__.py": "", "setuptools/build_meta.py": BACKEND}
     wheel(folder / "simple" / "setuptools", "setuptools", "99.0", files=backend)

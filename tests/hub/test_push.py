@@ -33,6 +33,8 @@ def hub_world(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    # Read once, when it is imported: by then tests/conftest.py has set the variable.
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("MODELSCOPE_API_TOKEN", TOKEN)
     world.token = TOKEN

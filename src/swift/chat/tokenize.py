@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -164,12 +165,12 @@ def _marks_by_width(
     stops = np.concatenate(([0], ends))[np.concatenate(([0], np.cumsum(sizes)))]
     wanted = np.fromiter((widths.size(t.text) for t in texts), np.int64, len(texts))
     places: list[int] = []
-    for base, text in zip(stops.tolist(), texts, strict=False):
-        if text.text.isascii():
-            places += [base + place for span in text.spans for place in span]
-        else:
-            said = text.text
-            places += [base + len(said[:place].encode()) for span in text.spans for place in span]
+    for (base, stop), text in zip(pairwise(stops.tolist()), texts, strict=True):
+        said, own = text.text, [place for span in text.spans for place in span]
+        if not said.isascii():
+            own = [len(said[:place].encode()) for place in own]
+        # What a tokenizer leaves out must not mark the beginning of the next text.
+        places += [min(base + place, stop) for place in own]
     # The first token that begins there or later follows all those that begin before.
     tokens = np.searchsorted(ends - widths.table[ids], places, side="left")
     steps = np.zeros(len(ids) + 1, dtype=np.int32)
