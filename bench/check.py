@@ -67,7 +67,7 @@ def took(words: list[str], cache: str) -> tuple[float, str]:
         [sys.executable, *words],
         env={**ENVIRONMENT, "SWIFT_CACHE": cache},
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
     )
     after = os.times()

@@ -181,7 +181,8 @@ def _of_troubles(report: Report) -> Iterator[Finding]:
     for name in report.by_count():
         trouble = trouble_of(name)
         if "fail" in trouble.policies:
-            yield Finding(level="warning", name=name, text=report.line(name), fix=trouble.repair)
+            text = f"{name}: {report.counts[name]:,} ({report.policy(name)})"
+            yield Finding(level="warning", name=name, text=text, fix=trouble.repair)
 
 
 def _of_validation(prepared: Prepared, report: Report | None) -> Iterator[Finding]:
