@@ -13,9 +13,11 @@ import pytest
 from swift.chat.message import Message
 from swift.chat.speaker import Speaker
 from swift.checkpoint import served
+from swift.cli.main import main
 from swift.core.env import Ranks
 from swift.core.errors import DataError, PlanError
 from swift.engine import Request, Sampling, engines
+from swift.model.voice import called
 from swift.plan import Plan, resolve
 from swift.recipe import read
 from swift.run.data import prepare
@@ -92,6 +94,19 @@ def test_a_model_known_by_name_speaks_its_familys_wire_unasked(
     assert (told["text"], told["wrong"]) == (made.verdict, {})
     assert "one turn" in told["taken"]
     assert served("qwen/Qwen-7B-Chat").template == "qwen"
+
+
+def test_a_wire_that_the_type_of_a_model_leads_to_is_named(
+    bare: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = bare / "model" / "config.json"
+    config.write_text(config.read_text().replace('"llama"', '"mamba"'))
+    said = "the wire `default` (its model_type is mamba)"
+    assert called(bare / "model", "auto", "auto") == said
+    assert main(["show", str(bare / "model")]) == 0
+    assert f"template    the tokenizer brings none; {said}" in capsys.readouterr().out
+    (bare / "model" / "chat_template.jinja").write_text(CHATML)
+    assert called(bare / "model", "auto", "auto") == "the model's own"
 
 
 def test_a_model_known_by_name_with_jinja_of_its_own_speaks_that(

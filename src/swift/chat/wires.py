@@ -127,17 +127,23 @@ def wire_for(ids: Iterable[str], structure: str) -> str:
     return next((name for name, models in named if structure in models), "")
 
 
+def type_of(folder: Path) -> str:
+    """Return the `model_type` that a folder speaks as; "" where nothing tells.
+
+    A folder that was rewritten from another layout speaks as that: rewritten.json says which.
+    """
+    made_of = read_json(folder / "rewritten.json").get("model_type")
+    found = made_of or read_json(folder / "config.json").get("model_type")
+    return found if isinstance(found, str) else ""
+
+
 def wire_of(folder: Path) -> Wire | None:
     """Return the row that a model folder's config.json names by its `model_type`.
 
-    A folder that was rewritten from another layout speaks as that: rewritten.json says which.
     Of several the one that needs most of what the vocabulary holds.
     """
-    made_of = read_json(folder / "rewritten.json").get("model_type")
-    type_ = made_of or read_json(folder / "config.json").get("model_type")
-    if not isinstance(type_, str):
-        return None
-    named = [w for w in wires if type_.lower() in w.types.split("|")]
+    type_ = type_of(folder).lower()
+    named = [w for w in wires if type_ and type_ in w.types.split("|")]
     if not named or not (folder / "tokenizer.json").is_file():
         return None
     from swift.chat.tokenize import Tokenizer

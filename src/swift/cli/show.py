@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from swift.model.memory import assumed, held
 from swift.model.names import Row, find
 from swift.model.parts import Parts, read_parts
 from swift.model.structures import brought, structures
+from swift.model.voice import by_its_type
 
 USAGE = """usage: swift show NAME|FOLDER [--json]
        swift show dataset NAME [--json]"""
@@ -145,9 +147,10 @@ def _template(folder: Path, row: Row | None) -> str:
     if _has_template(folder):
         return "yes"
     wire = wire_for(row.ids, row.structure) if row else ""
-    return (
-        f"the tokenizer brings none; the wire `{wire}`" if wire else "no: the tokenizer brings none"
-    )
+    said = f"the wire `{wire}`" if wire else ""
+    with suppress(SwiftError):  # a broken tokenizer is told by what needs it
+        said = said or by_its_type(folder)
+    return f"the tokenizer brings none; {said}" if said else "no: the tokenizer brings none"
 
 
 def _has_template(folder: Path) -> bool:

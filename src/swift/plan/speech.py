@@ -8,7 +8,7 @@ from swift.chat.verify import Trial, tried
 from swift.core.env import cache_home
 from swift.core.errors import DataError, Problem
 from swift.model.facts import ModelFacts
-from swift.model.voice import template_of
+from swift.model.voice import called, template_of
 from swift.recipe import Recipe
 
 
@@ -38,13 +38,8 @@ def decided(recipe: Recipe, facts: ModelFacts, problems: list[Problem]) -> tuple
     try:
         named = template_of(recipe.model.id, facts.voice, said)
         verdict = trial(recipe, facts, named).verdict
+        name = called(facts.voice, named, said)
     except DataError as error:
         problems += error.problems
         return said, ""
-    return named, f"{_called(named, said)}; {verdict.describe()}"
-
-
-def _called(named: str, said: str) -> str:
-    if named == "auto":
-        return "the model's own"
-    return named + (" (its family's: the tokenizer brings none)" if said != named else "")
+    return named, f"{name}; {verdict.describe()}"
