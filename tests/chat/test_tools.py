@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -361,3 +364,46 @@ def test_a_call_goes_on_from_its_forced_beginning(name: str) -> None:
         at = next(i for i in range(len(spelt) + 1) if "".join(spelt[:i].split()) == head)
         rest = spelt[at:]
     assert read_calls(begun + rest, style, TOOLS) == ("", [call])
+
+
+HEADS = {
+    "qwen_xml": ("<function=a>", "<function=a><parameter=b>"),
+    "glm": ("a", "a<arg_key>", "a<arg_key>b</arg_key>"),
+    "deepseek_v3": ("<｜tool▁call▁begin｜>function<｜tool▁sep｜>a\n```json\n",),
+    "deepseek_v3_1": ("<｜tool▁call▁begin｜>a<｜tool▁sep｜>",),
+    "gemma4": ("call:a{", "call:a{b:"),
+    "mistral_args": ("a[ARGS]",),
+}
+PARTS = (
+    *(" ", "\n", "a", '"', "\\", "{", "[", "}", "a=", ",", "f(a=", "a:"),
+    *("<parameter=a>\n", "<function=a>", "</arg_key><arg_value>", "</arg_key> ", '<|"|>'),
+)
+
+
+def read_hostile(name: str) -> None:
+    """Be a process that reads answers which repeat what a style's patterns look for, endlessly."""
+    style = STYLES[name]
+    close = style.close.partition(" ")[0]
+    for head, part in itertools.product(("", *HEADS.get(name, ())), PARTS):
+        long = part * (40_000 // len(part))
+        read_calls(f"{style.opens[0]}{head}{long}{{x{close}", style, TOOLS)
+
+
+def test_no_answer_takes_long_to_read() -> None:
+    code = f"import tests.chat.test_tools as t; [t.read_hostile(n) for n in {sorted(STYLES)!r}]"
+    words = [sys.executable, "-W", "ignore", "-c", code]
+    root = Path(__file__).parents[2]
+    assert subprocess.run(words, cwd=root, timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("part", ["<parameter=a>\n", "<parameter=a>x</parameter>", " "])
+def test_between_arguments_nothing_is_searched_for(part: str) -> None:
+    body = f"<function=find>{part * 50_000}!</function>"
+    assert read_calls(f"<tool_call>{body}</tool_call>", STYLES["qwen_xml"])[1] == []
+
+
+def test_an_escaped_quote_does_not_end_a_text() -> None:
+    call = '{"name": "find", "arguments": {"what": "\\\\\\" </tool_call> \\\\"}}'
+    said = f"<tool_call>{call}</tool_call>"
+    _, calls = read_calls(said, STYLES["hermes"])
+    assert [json.loads(call.arguments) for call in calls] == [{"what": '\\" </tool_call> \\'}]

@@ -6,7 +6,7 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -36,7 +36,7 @@ def calls_of(body: str, style: Style, tools: Sequence[Mapping[str, Any]]) -> lis
             if match is None or match.end() == at:
                 return []
             found += _named(match.groupdict(), pair, tools)
-            at = match.end() + len(text[match.end() :]) - len(text[match.end() :].lstrip())
+            at = _after_space(text, match.end())
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return []
     if style.whole and any(call.name not in _schemas(tools) for call in found):
@@ -61,11 +61,32 @@ def _named(
         return [_call(said["name"], _json(said["arguments"] or "{}"))]
     if "bare" in said:
         return [_call(said["name"], _from_bare(f"{{{said['bare']}}}", pair))]
-    if pair.sub("", said["pairs"]).strip():
-        raise ValueError("something stands between the arguments")
     types = _schemas(tools).get(said["name"].strip(), {})
-    pairs = [m.groupdict() for m in pair.finditer(said["pairs"])]
+    pairs = [match.groupdict() for match in _pairs(said["pairs"], pair)]
     return [_call(said["name"], {p["key"]: _typed(p["value"], types.get(p["key"])) for p in pairs})]
+
+
+def _pairs(said: str, pair: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """Yield the arguments of a text that is nothing but arguments, in time linear in its length.
+
+    Raises:
+        ValueError: There is something else. It is not searched on, which would be quadratic.
+    """
+    at = _after_space(said, 0)
+    while at < len(said):
+        match = pair.match(said, at)
+        if match is None or match.end() == at:
+            raise ValueError("something stands between the arguments")
+        yield match
+        at = _after_space(said, match.end())
+
+
+_SPACE = re.compile(r"\s*+")
+
+
+def _after_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
 
 
 def _from_object(said: Any) -> Call:

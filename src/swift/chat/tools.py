@@ -6,6 +6,9 @@ object with name and arguments, or a list of them), `name` with `arguments` (JSO
 (each one as the cell `pair` says) or with `bare` (JSON with bare keys, whose texts stand as `pair`
 says), or `python` (a list of Python calls). Where it has a group `channel`, it is the header of a
 message: then everything that a model says stands in messages, and `channels.py` reads them.
+
+A model may say anything, so the patterns take time linear in what they read: `++` and `(?>…)` do
+not give back what has matched.
 """
 
 from __future__ import annotations
@@ -109,6 +112,10 @@ def style_of(source: str) -> Style | None:
     )
 
 
+_MOST_QUOTED = 100
+"""Closes within the texts of one call; each is a reason to read the call from its beginning."""
+
+
 class Reader:
     """Splits an answer, in pieces of any size, into text and calls.
 
@@ -132,6 +139,9 @@ class Reader:
         self._space = self._mark = ""
         self._seen = 0
         """Characters of `_held` that hold no close."""
+
+        self._quoted = 0
+        """Closes of the call that began which were looked at for standing in its texts."""
 
         self._plain = self._after = False
         """Only text can come; a call has just ended."""
@@ -166,7 +176,7 @@ class Reader:
         out.append(text)
         self._mark, self._space = mark, self._held[len(text) : at]
         self._held = self._held[at + len(mark) :]
-        self._seen = 0
+        self._seen = self._quoted = 0
         return True
 
     def _in_call(self, out: list[str | Call], last: bool) -> bool:
@@ -210,11 +220,14 @@ class Reader:
 
     def _open_quote(self, body: str) -> bool:
         """Whether a close stands inside a text in JSON, and so closes nothing."""
+        self._quoted += 1
         names = self._style.patterns[0].groupindex
+        if self._quoted > _MOST_QUOTED or not {"bare", "call", "arguments"} & names.keys():
+            return False
         if "bare" in names:
             return outside(body, self._style.patterns[1])[1]
-        quotes = re.sub(r"\\.", "", body, flags=re.DOTALL).count('"')
-        return ("call" in names or "arguments" in names) and quotes % 2 == 1
+        bare = body.replace("\\\\", "")
+        return (bare.count('"') - bare.count('\\"')) % 2 == 1
 
 
 def reader_of(style: Style, tools: Sequence[Mapping[str, Any]] = ()) -> Reader | Channels:
