@@ -75,6 +75,10 @@ class Hubs:
     modelscope_cache: Path
     huggingface_token: str = field(default="", repr=False)
     modelscope_token: str = field(default="", repr=False)
+    huggingface_token_in: str = "HF_TOKEN"
+    """The variable or the file that the token was read from."""
+
+    modelscope_token_in: str = "MODELSCOPE_API_TOKEN"
     strangers: tuple[str, ...] = ()
     """Those of the addresses that the user did not name: they get no token."""
 
@@ -89,6 +93,8 @@ def hubs() -> Hubs:
     kept = said("HF_HUB_CACHE") or said("HUGGINGFACE_HUB_CACHE") or home / "hub"
     chosen = said("SWIFT_HUB", "")
     named = _addresses(said("HF_ENDPOINT", ""))
+    token, token_in = _huggingface_token(home)
+    session, session_in = _modelscope_token()
     return Hubs(
         chosen=chosen if chosen in HUBS else "auto",
         huggingface=named or (_HUGGINGFACE, _MIRROR),
@@ -98,9 +104,10 @@ def hubs() -> Hubs:
         modelscope_cache=Path(
             said("MODELSCOPE_CACHE") or Path.home() / ".cache" / "modelscope"
         ).expanduser(),
-        huggingface_token=(said("HF_TOKEN") or said("HUGGING_FACE_HUB_TOKEN") or "").strip()
-        or _stored_token(home),
-        modelscope_token=said("MODELSCOPE_API_TOKEN", "").strip() or _stored_session(),
+        huggingface_token=token,
+        huggingface_token_in=token_in,
+        modelscope_token=session,
+        modelscope_token_in=session_in,
         offline=(said("HF_HUB_OFFLINE") or said("TRANSFORMERS_OFFLINE") or "").strip().upper()
         in ("1", "ON", "YES", "TRUE"),
     )
@@ -116,24 +123,30 @@ def _addresses(said: str) -> tuple[str, ...]:
     return tuple(word if "://" in word else f"https://{word}" for word in words if word)
 
 
-def _stored_token(home: Path) -> str:
-    """Return the token that `hf auth login` stored; "" without one."""
+def _huggingface_token(home: Path) -> tuple[str, str]:
+    """Return the token of a variable, or that which `hf auth login` stored; and its place."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if said := os.environ.get(name, "").strip():
+            return said, name
     place = Path(os.environ.get("HF_TOKEN_PATH") or home / "token").expanduser()
     try:
-        return place.read_text(encoding="utf-8").strip()
+        return place.read_text(encoding="utf-8").strip(), str(place)
     except (OSError, UnicodeDecodeError):
-        return ""
+        return "", "HF_TOKEN"
 
 
-def _stored_session() -> str:
-    """Return the token that `modelscope login` stored; "" without one."""
+def _modelscope_token() -> tuple[str, str]:
+    """Return the token of a variable, or that which `modelscope login` stored; and its place."""
+    name = "MODELSCOPE_API_TOKEN"
+    if said := os.environ.get(name, "").strip():
+        return said, name
     home = Path(os.environ.get("MODELSCOPE_HOME") or Path.home() / ".modelscope").expanduser()
     place = home / "credentials" / "cookies"
     if not place.is_file():
-        return ""
+        return "", name
     from swift.core.login import session_of
 
-    return session_of(place)
+    return session_of(place).strip(), str(place)
 
 
 def hub_root() -> Path | None:

@@ -16,6 +16,7 @@ from swift.core.env import hubs as hubs_of_environment
 from swift.core.errors import MachineError, Problem, UserError
 from swift.core.files import free_bytes
 from swift.hub import shelf as shelves
+from swift.hub.access import sound_address, sound_token
 from swift.hub.huggingface import HuggingFace
 from swift.hub.modelscope import ModelScope
 from swift.hub.progress import Progress, Show, Tally, showing
@@ -97,20 +98,25 @@ def sites(hub: str, hubs: Hubs) -> list[HuggingFace | ModelScope]:
     """Return the hubs to ask, in order; a token goes to hubs that the user named alone.
 
     Raises:
-        UserError: There is no hub of that name.
+        UserError: There is no hub of that name, or its address or token cannot be sent.
     """
     named = hubs.chosen if hub == "auto" else hub
     if named not in ("auto", "huggingface", "modelscope"):
         what, fix = f"there is no hub `{hub}`", "one of auto, huggingface, modelscope"
         raise UserError(Problem(where="hub", what=what, fix=fix))
-    first: list[HuggingFace | ModelScope] = [
-        HuggingFace(endpoint=e, token="" if e in hubs.strangers else hubs.huggingface_token)
-        for e in hubs.huggingface
-    ]
-    last = ModelScope(endpoint=hubs.modelscope, token=hubs.modelscope_token)
-    if named == "huggingface":
-        return first
-    return [last] if named == "modelscope" else [*first, last]
+    first = _huggingface(hubs) if named != "modelscope" else []
+    return [*first, *([_modelscope(hubs)] if named != "huggingface" else [])]
+
+
+def _huggingface(hubs: Hubs) -> list[HuggingFace]:
+    token = sound_token(hubs.huggingface_token, hubs.huggingface_token_in)
+    addresses = [sound_address(e, "HF_ENDPOINT") for e in hubs.huggingface]
+    return [HuggingFace(endpoint=e, token="" if e in hubs.strangers else token) for e in addresses]
+
+
+def _modelscope(hubs: Hubs) -> ModelScope:
+    token = sound_token(hubs.modelscope_token, hubs.modelscope_token_in)
+    return ModelScope(endpoint=sound_address(hubs.modelscope, "MODELSCOPE_ENDPOINT"), token=token)
 
 
 def cached(ref: Ref | Mapping[str, Ref], hub: str = "auto") -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from swift.core.env import Hubs, hub_root
 from swift.core.env import hubs as hubs_of_environment
 from swift.core.errors import Problem, UserError
+from swift.hub.access import sound_token
 from swift.hub.fetch import sites
 from swift.hub.huggingface import HuggingFace
 from swift.hub.modelscope import ModelScope
@@ -77,8 +78,10 @@ def destination(hub: str, token: str = "", *, dry: bool = False) -> HuggingFace 
     `dry`: nothing will be sent, so the network need not be allowed.
 
     Raises:
-        UserError: There is no hub of that name, or nothing may be asked of the network.
+        UserError: There is no hub of that name, its address or the token cannot be sent, or
+            nothing may be asked of the network.
     """
+    token = sound_token(token, "--token")
     hubs = hubs_of_environment()
     folder = hub_root()
     if folder is not None and hub == "auto":

@@ -92,4 +92,6 @@ def _refusal(answer: Answer, error: Refused) -> tuple[str, str]:
     if error.status in (401, 403):
         what = f"{host} does not give it to us: {error.status}{said}"
         return what, f"set {token} to a token that may read it"
+    if 300 <= error.status < 400:
+        return str(error), f"look at {answer.endpoint}: it does not answer as a hub does"
     return str(error), "try later, or another hub"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPMessage, HTTPResponse
+from http.client import HTTPException, HTTPMessage, HTTPResponse, InvalidURL
 from threading import Event
 from time import time
 from typing import IO, Any, Protocol, TypeVar
@@ -115,10 +115,11 @@ class Web:
         """Return the answer to one GET, from byte `start` on if the server can.
 
         Raises:
-            Refused: 4xx but 408, 416, 429.
+            Refused: 4xx but 408, 416, 429; 3xx that leads nowhere.
             Beyond: 416.
             Silent: No answer.
             Cut: 408, 429 or 5xx.
+            Unreachable: It cannot be asked at all.
         """
         part = {"Range": f"bytes={start}-"} if start else {}
         return self._answer(Request(url, headers={**_WE, **headers, **part}))
@@ -155,6 +156,9 @@ class Web:
             with error:
                 raise _meaning(error, url) from error
         except (URLError, HTTPException, OSError, ValueError) as error:
+            if _malformed(error):
+                what = f"{_host(url)} cannot be asked: an address or a header is malformed"
+                raise Unreachable(what) from None  # what Python says tells the header, a token too
             raise Silent(_why(error, url)) from error
         return found  # type: ignore[no-any-return]
 
@@ -225,8 +229,6 @@ class _Redirects(HTTPRedirectHandler):
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
-        if urlsplit(newurl).scheme not in ("http", "https"):
-            raise Refused(code, f"leads to {newurl}", _host(req.full_url))
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
         if new is not None and origin(newurl) != origin(req.full_url):
             kept = {k: v for k, v in new.headers.items() if k.lower() not in _SECRET}
@@ -242,6 +244,9 @@ def origin(url: str) -> tuple[str, str, int | None]:
 
 
 def _meaning(error: HTTPError, url: str) -> Exception:
+    if (scheme := urlsplit(error.url or url).scheme) not in ("http", "https"):
+        said = f"it redirects to a `{scheme}:` address, which is not followed"
+        return Refused(error.code, said, _host(url))
     host = _host(error.url or url)
     said = error.headers.get("X-Error-Code") or _message(error)
     if error.code == 416:
@@ -268,6 +273,12 @@ def _wait(said: str) -> float:
     with suppress(ValueError, TypeError):
         return max(0.0, parsedate_to_datetime(said).timestamp() - time())
     return 0.0
+
+
+def _malformed(error: Exception) -> bool:
+    """Return whether a request never left: asking again helps nothing."""
+    of_python = isinstance(error, ValueError) and not isinstance(error, OSError)
+    return of_python or isinstance(error, InvalidURL)
 
 
 def _why(error: Exception, url: str) -> str:
