@@ -61,6 +61,24 @@ def test_a_push_that_was_killed_between_two_renames_is_mended(hub: Path) -> None
     assert sorted(p.name for p in there.parent.iterdir()) == ["rows"]
 
 
+def test_of_two_pushes_at_once_one_wins_whole(hub: Path) -> None:
+    """Each copies and exchanges; the folder has all files of one, never some of each."""
+    for who in ("a", "b"):
+        Path(who).mkdir()
+        for number in range(60):
+            Path(who, f"part{number}.jsonl").write_text(ROWS.replace("user", who))
+    for _ in range(3):
+        words = [sys.executable, "-m", "swift", "push"]
+        both = [
+            subprocess.Popen([*words, who, name], stderr=subprocess.PIPE)
+            for who, name in (("a", "me/Race"), ("b", "me/race"))
+        ]
+        assert [(one.communicate(), one.returncode)[1] for one in both] == [0, 0]
+        (there,) = (hub / "datasets" / "me").iterdir()
+        texts = {path.read_text() for path in there.glob("part*.jsonl")}
+        assert len(texts) == 1
+
+
 def test_a_dry_run_prints_the_page_and_writes_nothing(
     hub: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

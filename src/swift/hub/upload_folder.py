@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
+from hashlib import sha256 as sha256_of
 from pathlib import Path
+from threading import Event
 
 from swift.core.errors import Problem, UserError
 from swift.core.files import cannot_write, whole_folder
 from swift.hub.local import look_up
 from swift.hub.parcel import CARD, MARK, Bytes, Parcel, Pushed
 from swift.hub.ref import safe
+from swift.hub.shelf import alone
 
 
 def put(root: Path, parcel: Parcel) -> Pushed:
     """Lay a parcel's files into `root`; those that are there besides stay.
 
-    The folder of the model or the data set is replaced as a whole: nobody finds half of it.
+    The folder of the model or the data set is replaced as a whole: nobody finds half of it. Of
+    several pushes at once, from the look at what is there to the exchange, each waits for the
+    other: the last has all of its files there.
 
     Raises:
         UserError: `root` is no folder, the name has no organisation, or a branch is wanted.
@@ -25,6 +30,18 @@ def put(root: Path, parcel: Parcel) -> Pushed:
     if parcel.ref.revision:
         what = f"a folder as a hub has no branches, so there is no `{parcel.ref.revision}`"
         raise UserError(Problem(where="--revision", what=what, fix="leave --revision out"))
+    look_up(root, parcel.ref.kind, parcel.ref.id)  # is there such a hub at all
+    with alone(_lock(root, parcel), Event(), lambda: None):
+        return _put(root, parcel)
+
+
+def _lock(root: Path, parcel: Parcel) -> Path:
+    """Return the file that a push holds; in the hub, since not all who push share a cache."""
+    name = f"{parcel.ref.kind}--{parcel.ref.id}".casefold()
+    return root / ".locks" / f"{sha256_of(name.encode()).hexdigest()[:32]}.lock"
+
+
+def _put(root: Path, parcel: Parcel) -> Pushed:
     found = look_up(root, parcel.ref.kind, parcel.ref.id)
     final = found[0] if found else root / parcel.ref.kind / parcel.ref.id
     before = final.with_name(f".{final.name}.before")
