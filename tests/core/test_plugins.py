@@ -77,6 +77,13 @@ def test_one_that_fails_does_not_take_the_others_down(tmp_path: Path) -> None:
     assert SHELF.get("good")
 
 
+def test_a_class_that_is_no_member_is_refused_while_it_is_imported(tmp_path: Path) -> None:
+    text = "from swift.tuner import tuners\n@tuners.add('odd')\nclass Odd:\n    pass"
+    (problem,) = load_all([plugin(tmp_path, "noclass", text)])
+    assert "a tuner is a subclass of `swift.tuner:Tuner`, which `Odd` is not" in problem.what
+    assert "noclass.py:3" in problem.what or "noclass.py:4" in problem.what
+
+
 def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
     (problem,) = load_all([plugin(tmp_path, "thief", "SHELF.add('ours')")])
     assert "`ours` is there already" in problem.what

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin"
+SCORE = ("--score", "same_length", "--max_tokens", "8")
 PLUGIN = ("--plugins", "./swift_ripple")
 
 
@@ -36,9 +38,12 @@ def told(folder: Path, *words: str) -> str:
     return done.stdout
 
 
+def events(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+
+
 def losses(run: Path) -> list[float]:
-    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    return [event["loss"] for event in events if event["event"] == "step"]
+    return [event["loss"] for event in events(run) if event["event"] == "step"]
 
 
 @pytest.mark.slow
@@ -77,6 +82,16 @@ def test_merged_it_answers_as_with_its_adapter_and_is_served(place: Path) -> Non
         finally:
             server.terminate()
     assert said == adapted.removesuffix("\n")
+
+
+@pytest.mark.slow
+def test_its_tuner_and_its_score_are_used_as_ours_are(place: Path) -> None:
+    words = ("--max_steps", "2", "--output_dir", "runs/norms", "--tuner", "{name: norms}")
+    told(place, "sft", "recipe.yaml", *words)
+    (said,) = [e for e in events(place / "runs" / "norms") if e["event"] == "start"]
+    assert said["trainable"] == 5 * 2 * 64  # two norms in each of two layers and the last, w and b
+    found = told(place, "eval", "runs/ripple", "--dataset", "ripple-sums#20", *SCORE)
+    assert "same length" in found
 
 
 @pytest.mark.slow

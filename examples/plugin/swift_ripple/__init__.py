@@ -1,4 +1,4 @@
-"""A plug-in of swift: a model structure, a wire, a data set, a score, a tuner's preset, a verb.
+"""A plug-in of swift: a model structure, a wire, a data set, a score, a tuner, a preset, a verb.
 
 Importing it registers everything; `modeling.py`, which needs torch, is imported only when such a
 model is opened.
@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from swift.core.errors import Problem, UserError
 from swift.plugin import (
     Listed,
     Preset,
+    Problem,
     Row,
+    Score,
     Structure,
+    UserError,
     Wire,
     datasets,
     families,
@@ -25,7 +27,8 @@ from swift.plugin import (
     verb,
     wires,
 )
-from swift.score import Score
+
+from . import norms as norms
 
 families.add(
     Structure(

@@ -15,21 +15,24 @@ from swift.core.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from swift.run.evaluate import Result
+    from swift.score import Score
 
-_OWN = ("dataset", "split", "normal", "output", "overwrite")
+_OWN = ("dataset", "split", "score", "normal", "output", "overwrite")
 _NANO = "nano-orders#200"
 
 _HEAD = """usage: swift eval MODEL --dataset FILE|NAME#n [--output FOLDER] [--key value ...]
 
-Answer each row and compare with the row's own answer. Says the share of exact matches with its
+Answer each row and compare with the row's own answer. Says the share of right answers with its
 95 % interval (Wilson), tokens, and tokens per CPU second. Stopped or killed, and started again with
 the same words, it goes on where it was.
 
   --dataset NAME       rows of a file or of a data set; by default what the run was validated on, or
                        the held-out part of what it learned; for `nano` nano-orders#200
   --split NAME         part of a generated data set = validation
-  --normal text|json   what is the same: letters, but for white space around, or JSON values, with
-                       keys in any order and exact types (3 is neither 3.0 nor true) = text
+  --score NAME         how right an answer is = exact_match (a plug-in may bring others)
+  --normal text|json   for exact_match, what is the same: letters, but for white space around, or
+                       JSON values, with keys in any order and exact types (3 is neither 3.0 nor
+                       true) = text
   --output FOLDER      where eval.json and eval.jsonl (a line for each row) go; by default eval-NAME
                        in the run's folder, or here
   --overwrite          begin anew, whatever is there
@@ -46,7 +49,7 @@ def main(verb: str, words: list[str]) -> int:
     if asked is None:
         print(page(_HEAD))
         return 0
-    normal = _normal(asked.own["normal"] or "text")
+    score = _score(asked.own["score"], asked.own["normal"])
     rows = asked.own["dataset"] or _default(asked)
     run = import_module("swift.run.evaluate")
     said = asked.own["output"]
@@ -54,17 +57,25 @@ def main(verb: str, words: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl+C
     split = asked.own["split"] or _split(rows)
     work = asked.inference(rows, folder / "eval.jsonl", split=split)
-    score = import_module("swift.score.exact_match").ExactMatch(normal=normal)
     result = run.evaluate_rows(work, score, asked.open, Progress())
-    print(_shown(result))
+    print(_shown(result, score.name))
     return 0
 
 
-def _normal(said: str) -> str:
-    if said not in ("text", "json"):
-        what = f"`{said}` is no way to compare"
+def _score(name: str | None, normal: str | None) -> Score:
+    """Return the score that is asked for."""
+    scores = import_module("swift.score").scores
+    if name not in (None, "exact_match"):
+        if normal is not None:
+            what = f"`{name}` does not compare as exact_match does"
+            raise UserError(Problem(where="--normal", what=what, fix="leave it out"))
+        found: Score = scores.get(name)()
+        return found
+    if normal not in (None, "text", "json"):
+        what = f"`{normal}` is no way to compare"
         raise UserError(Problem(where="--normal", what=what, fix="text or json"))
-    return said
+    exact: Score = scores.get("exact_match")(normal=normal or "text")
+    return exact
 
 
 def _default(asked: Asked) -> str:
@@ -105,12 +116,12 @@ def _split(rows: str) -> str:
     return "validation" if source.generator else ""
 
 
-def _shown(result: Result) -> str:
+def _shown(result: Result, score: str) -> str:
     found, done = result.tally, result.done
     low, high = found.interval
     rows = [
         ("rows", f"{found.rows}"),
-        ("exact match", f"{found.share:.1%}"),
+        (score.replace("_", " "), f"{found.share:.1%}"),
         ("95 % interval", f"{low:.1%} to {high:.1%}"),
         ("tokens", f"{found.tokens}"),
     ]

@@ -46,12 +46,19 @@ def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     verb = words[0] if words else "--help"
     if verb in ("-h", "--help", "help"):
-        print(_help())
-        return 0
+        return _printed(_help())
     if verb in ("-V", "--version", "version"):
-        print(f"swift {__version__}")
-        return 0
+        return _printed(f"swift {__version__}")
     return _carry_out(verb, words[1:])
+
+
+def _printed(text: str) -> int:
+    """Print; a reader that has gone, as of `swift --help | head -1`, is no mistake."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        sys.stderr.close()
+    return 0
 
 
 def _carry_out(verb: str, words: list[str]) -> int:

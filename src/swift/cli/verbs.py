@@ -95,4 +95,5 @@ def _unknown(verb: str, theirs: list[str]) -> Problem:
     known = [*dict.fromkeys([*VERBS, *theirs])]
     close = get_close_matches(verb, known, n=1)
     fix = f"run `swift {close[0]}`" if close else "one of " + ", ".join(known)
+    fix += "; one of a plug-in wants --plugins FILE" if not theirs else ""
     return Problem(what=f"swift has no verb `{verb}`", fix=fix)

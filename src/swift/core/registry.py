@@ -39,6 +39,10 @@ class Registry(Generic[T]):
         """Register the decorated class under `name`, its YAML word."""
 
         def register(cls: type[C]) -> type[C]:
+            base = self._base()
+            if not (isinstance(cls, type) and issubclass(cls, base)):
+                what = f"a {self.kind} is a subclass of `{base.__module__}:{base.__name__}`"
+                raise TypeError(f"{what}, which `{getattr(cls, '__name__', cls)}` is not")
             if name in self._own():
                 raise ValueError(f"{self.kind} `{name}` is registered twice")
             cls.name = name
@@ -93,6 +97,18 @@ class Registry(Generic[T]):
             return True
         installed()
         return name in self._members
+
+    def _base(self) -> type[Component]:
+        """Return the class that members extend: the one that the folder's `__init__` defines."""
+        inside = vars(importlib.import_module(self._package)).values()
+        found = (
+            cls
+            for cls in inside
+            if isinstance(cls, type)
+            and issubclass(cls, Component)
+            and cls.__module__ == self._package
+        )
+        return next(found, Component)
 
     def _own(self) -> Mapping[str, type[T]]:
         """Return the members known by now; the folder's are."""
