@@ -25,6 +25,7 @@ from swift.cli.main import main
 from swift.core.errors import PlanError
 from swift.engine import Request, Sampling
 from swift.engine.torch import Torch
+from swift.model.abilities import abilities, of_class
 from swift.run.export import merge
 from tests.kit import chat_rows, tiny_chat_model
 
@@ -144,6 +145,35 @@ def trained(base: Path, shelf: Path, run: Path) -> tuple[int, str]:
     told = io.StringIO()
     with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
         return main(words), told.getvalue()
+
+
+def test_what_a_class_can_do_is_read_from_its_source_as_it_is() -> None:
+    unknown = []
+    for model_type in ("gpt2", "gpt_oss", "mamba", "qwen3_next", "gemma3_text", "internlm3"):
+        name = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type]
+        read = abilities(model_type, name)
+        if read is None:
+            unknown.append(model_type)
+        else:
+            assert read == of_class(getattr(transformers, name)), model_type
+    assert unknown == ["internlm3"]  # which is computed by the class of another type
+
+
+def test_a_model_that_is_not_served_says_so_before_it_is_trained(
+    shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = written("mamba", shelf, tmp_path / "base")
+    rows = str(shelf / "rows.jsonl")
+    assert main(["sft", "--model", str(base), "--dataset", rows, "--dry_run"]) == 0
+    told = capsys.readouterr().out
+    assert "the torch engine cannot answer with it: it carries a state" in told
+    assert "after `swift merge`, transformers' generate can" in told
+    assert "eager attention" in told
+    assert main(["show", str(base)]) == 0
+    assert "served      no: it carries a state" in capsys.readouterr().out
+    with pytest.raises(PlanError, match="MambaForCausalLM: it carries a state") as caught:
+        Torch(dtype="float32").open(served(str(base)))
+    assert "swift merge" in caught.value.problems[0].fix
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from swift.cli import catalog
 from swift.cli.flags import split
 from swift.core.env import cache_home
 from swift.core.errors import Problem, SwiftError, UserError
+from swift.model.abilities import served
 from swift.model.code import is_native
 from swift.model.facts import read_config
 from swift.model.find import find_model
@@ -104,6 +105,7 @@ def _read(folder: Path) -> dict[str, Any]:
         "class": kind.architecture,
         "modality": list(kind.modality),
         "runs": _own(kind),
+        "served": _served(config, kind),
         "parameters": parts.parameters,
         "type": parts.dtype,
         "context": text.get("max_position_embeddings") or "",
@@ -136,6 +138,12 @@ def _own(kind: Kind) -> str:
     if kind.code:
         return "by its own code, which runs only with --trust_remote_code"
     return f"not here: transformers does not know `{kind.structure}`"
+
+
+def _served(config: Mapping[str, Any], kind: Kind) -> str:
+    """Return whether the torch engine answers with it; "" where no source tells."""
+    why = served(config) if is_native(kind.structure) else None
+    return "" if why is None else f"no: {why}" if why else "yes, as transformers' class says"
 
 
 def _held(parts: Parts) -> Mapping[str, int]:

@@ -11,8 +11,9 @@ from torch import nn
 
 from swift.core.device import CPU
 from swift.core.errors import PlanError, Problem
-from swift.engine._paged import PAGED, Piece, Pool, Step, forward, refusal
+from swift.engine._paged import PAGED, Piece, Pool, Step, forward
 from swift.engine._place import Layout, describe, layout, place_of, put, room_for_cache
+from swift.model.abilities import OWN, cannot_serve, of_class, of_layers
 from swift.model.facts import read_facts
 from swift.model.skeleton import skeleton
 from swift.model.weights import open_weights
@@ -62,7 +63,8 @@ def open_model(served: Served, adapter: str, dtype: torch.dtype) -> Opened:
         model: Any = skeleton(facts, PAGED)
     except KeyError:
         raise _cannot(facts, "it looks its attention up in a table of its own") from None
-    if why := refusal(model.config) or ("" if model._supports_attention_backend else _OWN):
+    text = model.config.get_text_config().to_dict()
+    if why := of_layers(text) or of_class(type(model)).unpaged:
         raise _cannot(facts, why)
     weights = open_weights(facts, {n: p.shape for n, p in model.named_parameters()})
     if served.adapter and adapter == "merged":
@@ -80,7 +82,7 @@ def open_model(served: Served, adapter: str, dtype: torch.dtype) -> Opened:
         device = put(model, laid)
         _try(model, device)
     except Exception as error:  # whatever it is, it would be so with every request
-        raise _cannot(facts, f"{_OWN} ({type(error).__name__}: {error})") from error
+        raise _cannot(facts, f"{OWN} ({type(error).__name__}: {error})") from error
     room = room_for_cache(laid, _layers(names))
     if served.adapter and adapter == "applied":
         model = applied(model, served.adapter).to(dtype).requires_grad_(False).eval()
@@ -98,12 +100,8 @@ def _spread_over(laid: Layout) -> PlanError:
     return PlanError(Problem(where="engine.adapter", what=what, fix="engine.adapter: merged"))
 
 
-_OWN = "its attention is its own"
-
-
 def _cannot(facts: ModelFacts, why: str) -> PlanError:
-    what = f"the torch engine cannot run {facts.architecture}: {why}"
-    return PlanError(Problem(where="model", what=what))
+    return PlanError(cannot_serve(facts.architecture, why))
 
 
 def _try(model: nn.Module, device: torch.device) -> None:

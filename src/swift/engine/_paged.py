@@ -9,7 +9,7 @@ attention depends on how long the sequences are: there is no padding.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -271,15 +271,3 @@ def forward(model: nn.Module, ids: Sequence[int], step: Step, ends: Sequence[int
     )
     logits: Tensor = out.logits[0]
     return logits
-
-
-def refusal(config: Any) -> str:
-    """Return why a model's layers cannot run on blocks; "" if they can."""
-    text: Mapping[str, Any] = config.get_text_config().to_dict()
-    others = {str(t) for t in text.get("layer_types") or ()}
-    others -= {"full_attention", "sliding_attention"}
-    if others:
-        return f"some of its layers are {', '.join(sorted(others))}"
-    if text.get("num_kv_shared_layers"):
-        return "some of its layers share keys and values"
-    return ""

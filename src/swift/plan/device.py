@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from swift.core.device import CPU, accelerator
 from swift.core.machine import Machine
+from swift.model.abilities import abilities
 from swift.model.facts import ModelFacts
 from swift.recipe import Recipe
 
@@ -39,8 +40,15 @@ def choose(recipe: Recipe, facts: ModelFacts, here: Machine, strategy: str) -> C
     attention: str = recipe.model.attention
     if attention == "auto":
         attention, why = best_attention(here, dtype, strategy)
-        notes += [why] if why else []
+        notes += [why] if why and _possible(facts, attention) == attention else []
+    attention = _possible(facts, attention)
     return Choice(here.kind, dtype, attention, tuple(notes))
+
+
+def _possible(facts: ModelFacts, attention: str) -> str:
+    """Return `attention`, or the next best that the model's class has, as far as is known."""
+    can = None if facts.code else abilities(facts.model_type, facts.architecture)
+    return can.possible(attention) if can else attention
 
 
 def best_dtype(here: Machine) -> str:

@@ -10,7 +10,8 @@ from swift.core.env import cache_home
 from swift.core.errors import PlanError, Problem
 from swift.core.machine import Machine, machine
 from swift.core.plugins import used
-from swift.model.facts import ModelFacts, read_facts
+from swift.model.abilities import served
+from swift.model.facts import ModelFacts, read_config, read_facts
 from swift.model.find import find_model
 from swift.model.quirks import made_of
 from swift.plan.device import choose
@@ -102,7 +103,7 @@ def _decided(recipe: Recipe, facts: ModelFacts, here: Machine, world: int, strat
         rate = _learning_rate(recipe, facts)
         notes.append(f"learning rate {rate:g}, since the recipe names none")
     choice = choose(recipe, facts, here, strategy)
-    notes += choice.notes
+    notes += [*choice.notes, *_of_answering(recipe, facts)]
     again = recipe.train.gradient_checkpointing
     sizes = _sizes(recipe, 1 if strategy == "tp" else world, choice.device)
     return Plan(
@@ -133,6 +134,19 @@ def _of_its_code(recipe: Recipe, facts: ModelFacts) -> list[str]:
         notes.append(f"{made['of']} is opened as {facts.architecture}, without its own code")
         notes += made["notes"]
     return notes
+
+
+def _of_answering(recipe: Recipe, facts: ModelFacts) -> list[str]:
+    """Say before a training that its model will not be served."""
+    if not facts.folder or facts.code or recipe.engine.name != "torch":
+        return []
+    why = served(read_config(Path(facts.folder)))
+    can = (
+        "transformers' generate can"
+        if not recipe.tuner.adapters
+        else ("after `swift merge`, transformers' generate can")
+    )
+    return [f"the torch engine cannot answer with it: {why}; {can}"] if why else []
 
 
 def _learning_rate(recipe: Recipe, facts: ModelFacts) -> float:
