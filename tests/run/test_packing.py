@@ -37,7 +37,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "gpt_neox": {},
     "gemma2": {"head_dim": 8, **WINDOWED},
     "gpt_oss": {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, **WINDOWED},
-    "qwen3_moe": {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+    "qwen3_moe": {
+        "head_dim": 8,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+    },
 }
 
 OWN = {"gemma2": "eager", "gpt_oss": "eager"}

@@ -94,6 +94,6 @@ def _unknown(verb: str, theirs: list[str]) -> Problem:
         return Problem(what=f"`swift {verb}` comes with a later version")
     known = [*dict.fromkeys([*VERBS, *theirs])]
     close = get_close_matches(verb, known, n=1)
-    fix = f"run `swift {close[0]}`" if close else "one of " + ", ".join(known)
-    fix += "; one of a plug-in wants --plugins FILE" if not theirs else ""
+    others = ", ".join(known) + ("" if theirs else "; or name the plug-in: --plugins FILE")
+    fix = f"run `swift {close[0]}`" if close else f"one of {others}"
     return Problem(what=f"swift has no verb `{verb}`", fix=fix)
