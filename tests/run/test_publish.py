@@ -308,3 +308,72 @@ def test_a_path_becomes_its_last_name(text: str) -> None:
 )
 def test_what_is_no_path_stays(text: str) -> None:
     assert without_paths(text, set()) == text
+
+
+@pytest.mark.parametrize(
+    ("said", "goes"),
+    [
+        ("clients/acme-merger.jsonl#10", "acme-merger.jsonl#10"),
+        ("clients/acme-merger.JSON.gz", "acme-merger.JSON.gz"),
+        ("clients/acme.csv:part/other#10", "acme.csv:part/other#10"),
+        ("clients\\acme.parquet", "acme.parquet"),
+        ("../acme/rows#500", "rows#500"),
+        ("~/acme", "acme"),
+        ("hf::org/rows@v1:part#10", "hf::org/rows@v1:part#10"),
+        ("org/rows#10", "org/rows#10"),
+        ("https://host/x.jsonl", "https://host/x.jsonl"),
+        ("swift/self-cognition", "swift/self-cognition"),
+    ],
+)
+def test_a_path_of_data_loses_its_folders_wherever_it_is_pushed_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, goes: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told: set[str] = set()
+    assert without_paths({"name": said}, told) == {"name": goes}
+    assert told == ({said} if goes != said else set())
+
+
+def test_neither_swift_json_nor_the_page_tells_a_folder_of_data(tmp_path: Path) -> None:
+    recipe = {"dataset": [{"name": "clients/acme-merger.jsonl#10"}, {"name": "clients/b.json"}]}
+    made = bundle(str(a_run(tmp_path, recipe=recipe)), REF, hub="huggingface")
+    assert "clients" not in all_text(made)
+    head, text = page(made)
+    assert "acme-merger.jsonl#10, b.json" in text and "datasets" not in head
+
+
+def test_of_a_plug_in_go_up_its_name_and_its_digest(tmp_path: Path) -> None:
+    place = str(tmp_path / "mine" / "loss.py")
+    plugins = [
+        {"said": "mine/loss.py", "place": place, "digest": "d1"},
+        {"said": "their.module", "place": "/usr/lib/their/module.py", "digest": "d2"},
+    ]
+    more = {"plugins": plugins, "recipe": {"plugins": ["mine/loss.py", "their.module"]}}
+    made = bundle(str(a_run(tmp_path, **more, stream={"row": 3})), REF, hub="huggingface")
+    written = made.parcel.files["swift.json"]
+    assert isinstance(written, bytes)
+    said = json.loads(written)
+    assert said["plugins"] == [
+        {"said": "loss.py", "digest": "d1"},
+        {"said": "their.module", "digest": "d2"},
+    ]
+    assert said["recipe"]["plugins"] == ["loss.py", "their.module"]
+    assert said["stream"] == {"row": 3}
+    assert Card.model_validate_json(written).plugins[0].place == ""
+    assert "mine/" not in all_text(made) and "/usr/lib" not in all_text(made)
+
+
+@pytest.mark.parametrize("kind", ["", "dataset"])
+def test_a_run_without_a_checkpoint_is_no_data_set(tmp_path: Path, kind: Any) -> None:
+    run = a_run(tmp_path)
+    (run / "checkpoint-4").rename(tmp_path / "elsewhere")
+    with pytest.raises(PlanError, match="is a run without a complete checkpoint"):
+        bundle(str(run), REF, hub="huggingface", kind=kind)
+    with pytest.raises(PlanError, match="run is a run\n"):
+        bundle(str(tmp_path), REF, hub="huggingface", kind=kind)
+
+
+def test_data_that_is_called_events_goes_up_where_it_is_said_to_be_data(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text('{"text": "a"}\n')
+    made = bundle(str(tmp_path), REF, hub="huggingface", kind="dataset")
+    assert "events.jsonl" in made.parcel.files

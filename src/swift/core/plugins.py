@@ -111,7 +111,9 @@ class Used:
     """A plug-in as a plan and a checkpoint remember it."""
 
     said: str
-    place: str
+    place: str = ""
+    """Absolute; "" where it is not told, as of what was pushed."""
+
     digest: str
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from swift.checkpoint import Card
 from swift.core.env import cache_home, hub_root
 from swift.core.env import hubs as hubs_of_environment
+from swift.core.errors import DataError
+from swift.dataset.readers import suffix_of, suffixes
+from swift.dataset.said import readings
 from swift.hub.shelf import name_of
 from swift.model.hubs import refs_of
 from swift.run.card import Base
@@ -23,6 +27,7 @@ _PATH = re.compile(
     r"|/(?:home|root|Users|mnt)/[^\n<>{}|]+"  # here with blanks too
     r"|[A-Za-z]:\\[^<>|]+\\[^<>|]+"
 )
+_RELATIVE = re.compile(r"(?:\.{1,2}|~)[/\\]\S+")
 _LICENSE = re.compile(r"^license: *['\"]?([\w.-]+)['\"]? *$", re.MULTILINE)
 
 
@@ -37,16 +42,41 @@ def without_paths(tree: Any, told: set[str]) -> Any:
         return {key: without_paths(value, told) for key, value in tree.items()}
     if isinstance(tree, list):
         return [without_paths(value, told) for value in tree]
-    if not isinstance(tree, str) or not _is_path(tree):
+    if not isinstance(tree, str) or (path := path_in(tree)) is None:
         return tree
     told.add(tree)
-    return PureWindowsPath(tree).name if "\\" in tree else Path(tree.rstrip("/")).name
+    return tree.replace(path, _last(path))
+
+
+def _last(path: str) -> str:
+    return PureWindowsPath(path).name if "\\" in path else Path(path.rstrip("/")).name
+
+
+def path_in(text: str) -> str | None:
+    """Return what of a text is a path of this machine; None where nothing is.
+
+    It may be a data set with what follows its path (`clients/acme.jsonl:part#10`). What is read as
+    a file is a path wherever we stand: the run may have been started elsewhere.
+    """
+    if len(text) > 4096 or "\n" in text or not {"/", "\\"} & {*text}:
+        return None
+    return next((part for part in _parts(text) if _is_path(part)), None)
+
+
+def _parts(text: str) -> list[str]:
+    """Return what may be the path in a text, the shortest first."""
+    parts = [text, text.partition("#")[0]]
+    with suppress(DataError):
+        parts += [said.stem for said in readings(text) if said.hub == "auto"]
+    if text.partition("::")[0].casefold() in ("hf", "ms"):
+        return []  # of a hub, whatever its name
+    return sorted({part for part in parts if part}, key=len)
 
 
 def _is_path(text: str) -> bool:
-    if len(text) > 4096 or "\n" in text:
-        return False
-    if _PATH.fullmatch(text):
+    if _PATH.fullmatch(text) or _RELATIVE.fullmatch(text):
+        return True
+    if suffix_of(Path(text.replace("\\", "/"))) in (*suffixes(), ".py") and "://" not in text:
         return True
     try:
         return "/" in text and bool(Path(text).name) and Path(text).expanduser().exists()
@@ -58,8 +88,29 @@ def public_card(card: Card, base: Base, told: set[str]) -> Card:
     """Return what swift.json may tell others: the base by its public name, a recipe of training."""
     said = card.model_dump(mode="json")
     said["recipe"] = {k: v for k, v in said["recipe"].items() if k not in _PRIVATE}
+    plugins = [_named(one["said"], told) for one in said["plugins"]]
+    said["plugins"] = [
+        {"said": name, "digest": one["digest"]}
+        for name, one in zip(plugins, said["plugins"], strict=True)
+    ]
+    if "plugins" in said["recipe"]:
+        said["recipe"]["plugins"] = [_named(name, told) for name in said["recipe"]["plugins"]]
     clean = without_paths(said, told)
     return Card.model_validate({**clean, "model": base.id, "base": base.id})
+
+
+def _named(plugin: str, told: set[str]) -> str:
+    """Return the last name of a plug-in that is a file or a folder; a module's name is public."""
+    if not {"/", "\\"} & {*plugin}:
+        return plugin
+    told.add(plugin)
+    return _last(plugin)
+
+
+def json_of(card: Card) -> str:
+    """Return the text of a swift.json that others see: it tells no place of a plug-in."""
+    hidden = {"plugins": {"__all__": {"place"}}}
+    return card.model_dump_json(indent=2, exclude=hidden) + "\n"
 
 
 def base_of(names: Iterable[str], folder: str, hub: str, revision: str) -> Base | None:

@@ -21,7 +21,15 @@ from swift.hub.parcel import CARD, MARK, Bytes, Parcel, size_of
 from swift.hub.ref import Ref
 from swift.model.hubs import lacking
 from swift.run.card import Base, Story, data_card, model_card
-from swift.run.public import base_of, may_go, public_card, read_json, without_paths
+from swift.run.public import (
+    base_of,
+    json_of,
+    may_go,
+    path_in,
+    public_card,
+    read_json,
+    without_paths,
+)
 from swift.run.story import losses_of, pipeline_of, scores_of
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.gguf")
@@ -94,12 +102,32 @@ def bundle(
     of_model = folder.is_dir() and any(
         (folder / n).is_file() for n in ("adapter_config.json", "config.json")
     )
+    if not of_model:
+        _no_run(place, kind)
     if kind == "dataset" or (not kind and not of_model):
         return _of_data(folder, replace(ref, kind="datasets"), source)
     if not of_model:
         what = f"{folder} is no model: it has no adapter_config.json and no config.json"
         raise PlanError(Problem(where="SOURCE", what=what, fix="give a run, a checkpoint, a model"))
     return _of_model(folder, replace(ref, kind="models"), hub)
+
+
+def _no_run(place: Path, kind: str) -> None:
+    """See that a folder without a model is no run: what it logs is not a data set.
+
+    Raises:
+        PlanError: It is one, or has some in it.
+    """
+    logs = ("plan.json", "events.jsonl")
+    alone = not kind and any((place / name).is_file() for name in logs)
+    inside = (p.parent for p in place.rglob(logs[0]) if (p.parent / logs[1]).is_file())
+    run = place if alone else next(inside, None)
+    if run is not None:
+        what = (
+            f"{run} is a run without a complete checkpoint" if run == place else f"{run} is a run"
+        )
+        fix = "train on: a checkpoint is what is pushed" if run == place else f"swift push {run} …"
+        raise PlanError(Problem(where="SOURCE", what=what, fix=fix))
 
 
 def _finished(found: _Found, folder: Path, ref: Ref, what: str) -> Bundle:
@@ -199,7 +227,7 @@ def _card_of(folder: Path) -> tuple[Card | None, Path | None]:
 def _told(story: Story, card: Card, run: Path, hub: str) -> Story:
     """Return the story with what the run's folder tells of the training."""
     datasets = [str(d.get("name", "")) for d in card.recipe.get("dataset") or []]
-    refs = [data_refs_of(name.partition("#")[0]) for name in datasets if not Path(name).exists()]
+    refs = [data_refs_of(name.partition("#")[0]) for name in datasets if not path_in(name)]
     return replace(
         story,
         plan=read_json(run / "plan.json"),
@@ -225,7 +253,7 @@ def _cleaned(folder: Path, found: _Found, base: Base | None, card: Card | None, 
             text = json.dumps(clean, ensure_ascii=False, indent=2, sort_keys=True)
             found.files[name] = (text + "\n").encode()
     if card is not None and (folder / SWIFT).is_file():
-        found.files[SWIFT] = (card.model_dump_json(indent=2) + "\n").encode()
+        found.files[SWIFT] = json_of(card).encode()
 
 
 # --- data sets ----------------------------------------------------------------------------------
