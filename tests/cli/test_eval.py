@@ -48,6 +48,30 @@ def test_eval_prints_a_table_and_goes_on_with_what_is_there(
     assert "CPU s" not in again.out, "nothing was measured"
 
 
+def test_a_model_that_cannot_be_opened_leaves_nothing_behind(
+    here: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat_rows(here / "rows.jsonl", 2)
+    model = str(tiny_chat_model(tmp_path_factory.mktemp("own"), kind="stablelm"))
+    assert main(["eval", model, "--dataset", "rows.jsonl"]) == 2
+    assert "its attention is its own" in capsys.readouterr().err
+    assert [path.name for path in here.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_template_by_name_is_answered_with_and_goes_on_only_with_itself(
+    folder: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat_rows(here / "rows.jsonl", 2)
+    words = ["eval", folder, "--dataset", "rows.jsonl", "--max_tokens", "2"]
+    assert main([*words, "--template", "default"]) == 0
+    assert (
+        json.loads((here / "eval-rows/eval.jsonl.meta.json").read_text())["template"] == "default"
+    )
+    capsys.readouterr()
+    assert main(words) != 0
+    assert "was made with other template" in capsys.readouterr().err
+
+
 def test_without_a_dataset_only_our_own_model_is_asked(
     folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

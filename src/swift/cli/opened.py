@@ -22,6 +22,7 @@ _MODEL = """The model, by itself or as --model, is a run (its newest checkpoint)
 PEFT adapter, or a model's name or folder.
 
   --adapter RUN  an adapter on top of that model
+  --template T   its chat template: a wire's name, or the path of a Jinja file
 """
 
 
@@ -100,10 +101,10 @@ def read(verb: str, words: Sequence[str], own: Sequence[str], alone: Sequence[st
                 Problem(where=f"--{name}", what="it has no value", fix=f"--{name} VALUE")
             )
     model = _model(line.files, named, problems)
-    heads = ("engine", "model", SWITCH)
+    heads = ("engine", "model", "template", SWITCH)
     engine = [f for f in line.flags if f[0].replace("-", "_").partition(".")[0] in heads]
     rest = [f for f in line.flags if f not in engine]
-    known = [*own, "model", "adapter"]
+    known = [*own, "model", "adapter", "template"]
     drawn = sampling.read(rest, verb, known, problems)
     if problems:
         raise UserError(problems)

@@ -42,6 +42,9 @@ def main(verb: str, words: list[str]) -> int:
     listener = server.bind(recipe.serve)  # before the model is opened, which takes a while
     with listener:
         engine = recipe.engine.open(found(recipe.model, adapter))
+        if engine.speaker.template is None:
+            said = "has no chat template: only /v1/completions are answered; --template names one"
+            print(f"{engine.served.id} {said}", file=sys.stderr)
         server.serve(engine, recipe.serve, say=_say, listener=listener)
     return 0
 

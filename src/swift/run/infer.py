@@ -157,6 +157,7 @@ def _made_by(work: Inference, digest: str) -> dict[str, Any]:
     return {
         "model": [served.id, str(served.folder)],
         "adapter": str(served.adapter) if served.adapter else None,
+        **({"template": served.template} if served.template != "auto" else {}),
         "sampling": work.sampling.model_dump(mode="json"),
         "input": digest,
     }

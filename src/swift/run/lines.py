@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ def opened(path: Path, made_by: Mapping[str, Any], *, overwrite: bool = False) -
     """Open `path` at the end of its last whole line; what a kill tore is cut off.
 
     Beside it, PATH.meta.json keeps `made_by`, so that only the same work goes on in it.
+    Where an error comes before any line, what was made here is removed again.
 
     Args:
         path: The file; its folder is made.
@@ -55,6 +56,7 @@ def opened(path: Path, made_by: Mapping[str, Any], *, overwrite: bool = False) -
         MachineError: It cannot be written, or another process writes it.
     """
     card = path.with_name(path.name + ".meta.json")
+    new = [p for p in (card, path, *path.parents) if not p.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b", buffering=0)  # a buffer would fail again when it is closed
@@ -75,7 +77,12 @@ def opened(path: Path, made_by: Mapping[str, Any], *, overwrite: bool = False) -
             raise cannot_write(path, error) from error
         if not done:
             write_text(card, json.dumps(made_by, ensure_ascii=False, indent=1) + "\n")
-        yield Lines(path, file, done)
+        try:
+            yield Lines(path, file, done)
+        except BaseException:
+            if not file.seek(0, os.SEEK_END):
+                _remove(new)
+            raise
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -83,6 +90,13 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)
+
+
+def _remove(new: Sequence[Path]) -> None:
+    """Remove what was made for lines that never came, the innermost first."""
+    with suppress(OSError):  # a folder that somebody else wrote to stays
+        for path in new:
+            path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _lock(file: FileIO, path: Path) -> None:
