@@ -100,6 +100,10 @@ def test_a_dry_run_prints_the_page_and_writes_nothing(
         (["rows.jsonl", "me/rows", "--revision", "v1"], "has no branches"),
         (["gone", "me/rows"], "no file and no folder `gone`"),
         (["rows.jsonl", "../me/rows"], "no name that a hub can have"),
+        (["rows.jsonl", f"{'x' * 300}/{'y' * 300}"], "longer than any name that a hub can have"),
+        (["rows.jsonl", "me/rows", "--revision", "v" * 300], "longer than any revision"),
+        ([f"{'x' * 300}/{'y' * 300}", "me/rows"], "no file and no folder"),
+        (["~" + "x" * 9, "me/rows"], "no file and no folder"),
     ],
 )
 def test_a_mistake_is_explained_and_nothing_is_written(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -428,3 +429,33 @@ def test_two_processes_at_once_fetch_a_file_once(world: World, hub: str) -> None
     data = (Path(said.pop()) / "big.safetensors").read_bytes()
     assert hashlib.sha256(data).digest() == hashlib.sha256(noise(8 << 20)).digest()
     assert world.starts("big.safetensors") == [0]
+
+
+@pytest.mark.parametrize("hub", HUBS)
+@pytest.mark.parametrize("to", [False, True])
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("n" * 300, "longer than a file's name can be"),
+        ("data/" + "\u00fc" * 128, "longer than a file's name can be"),
+        ("config.json/x", "names a file `config.json` and in it a file `config.json/x`"),
+        ("config.json/x/y", "names a file `config.json` and in it a file `config.json/x/y`"),
+    ],
+)
+def test_files_that_cannot_be_laid_are_the_fault_of_the_repository(
+    world: World, tmp_path: Path, hub: str, to: bool, file: str, says: str
+) -> None:
+    world.repos["models/acme/tiny"][file] = b"x"
+    folder = tmp_path / "to"
+    with pytest.raises(UserError, match=re.escape(says)):
+        fetch(TINY, hub=hub, to=folder if to else None, patience=QUICK)
+    assert not [asked for asked in world.log if asked.file]
+    assert not folder.exists() and not files(tmp_path)
+
+
+@pytest.mark.parametrize("hub", HUBS)
+def test_a_file_with_the_longest_name_there_can_be_arrives(world: World, hub: str) -> None:
+    world.repos["models/acme/tiny"] = {"n" * 251 + ".bin": noise(9)}
+    found = fetch(TINY, hub=hub, patience=QUICK)
+    assert files(found) == world.repos["models/acme/tiny"]
+    assert all(p.is_symlink() for p in found.iterdir()) == (hub == "huggingface")

@@ -220,3 +220,25 @@ def test_a_folder_as_hub_is_never_left(world: World, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SWIFT_HUB", "file:///nowhere")
     assert main(["download", "acme/tiny"]) == 2
     assert not world.log
+
+
+@pytest.mark.parametrize("hub", ["huggingface", "file"])
+@pytest.mark.parametrize(
+    "words",
+    [["show"], ["download"], ["download", "--dataset"], ["sft", "--model"], ["sft", "--dataset"]],
+    ids=" ".join,
+)
+def test_a_name_longer_than_a_file_name_can_be_is_a_mistake_of_the_user(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    hub: str,
+) -> None:
+    (tmp_path / "hub").mkdir()
+    monkeypatch.setenv("SWIFT_HUB", (tmp_path / "hub").as_uri() if hub == "file" else hub)
+    assert main([*words, f"{'x' * 300}/{'y' * 300}"]) == 2
+    err = capsys.readouterr().err
+    assert "fix:" in err and "Traceback" not in err
+    assert not [asked for asked in world.log if "xxx" in asked.path]

@@ -377,3 +377,10 @@ def test_data_that_is_called_events_goes_up_where_it_is_said_to_be_data(tmp_path
     (tmp_path / "events.jsonl").write_text('{"text": "a"}\n')
     made = bundle(str(tmp_path), REF, hub="huggingface", kind="dataset")
     assert "events.jsonl" in made.parcel.files
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + "/y", "~nobody-has-this-name/y"])
+def test_a_base_whose_name_can_be_no_path_stops_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": name}))
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    assert "README.md" in bundle(str(tmp_path), REF, hub="huggingface").parcel.files

@@ -46,6 +46,17 @@ def write_bytes(path: Path, data: bytes) -> None:
     sync_tree(path.parent, deep=False)
 
 
+def path_of(said: str) -> Path | None:
+    """Return the path called `said`, where anything is there; ~ is a user's home.
+
+    None too where nothing can be: the name is too long, or no name of a path.
+    """
+    with suppress(OSError, RuntimeError, ValueError):  # RuntimeError: ~ and no such user
+        path = Path(said).expanduser()
+        return path if path.exists() else None
+    return None
+
+
 @contextmanager
 def whole_folder(final: Path) -> Iterator[Path]:
     """Yield an empty folder beside `final` that takes its name when the block ends well.

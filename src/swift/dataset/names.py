@@ -128,9 +128,8 @@ def refs_of(name: str, revision: str = "") -> Mapping[str, Ref]:
     row = find_row(name)
     if row is not None:
         return refs_of_row(row, revision)
-    if name.count("/") != 1 or Path(name).parent.is_dir():
-        return {}
-    return _refs({"huggingface": name, "modelscope": name}, revision)
+    refs = _refs({"huggingface": name, "modelscope": name}, revision)
+    return refs if name.count("/") == 1 and refs and not Path(name).parent.is_dir() else {}
 
 
 def refs_of_row(row: Listed, revision: str = "") -> Mapping[str, Ref]:

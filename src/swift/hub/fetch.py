@@ -20,7 +20,7 @@ from swift.hub.access import sound_address, sound_token
 from swift.hub.huggingface import HuggingFace
 from swift.hub.modelscope import ModelScope
 from swift.hub.progress import Progress, Show, Tally, showing
-from swift.hub.ref import File, Listing, Ref, chosen
+from swift.hub.ref import File, Listing, Ref, apart, chosen
 from swift.hub.refusal import Answer, meaning
 from swift.hub.shelf import Shelf, alone, held
 from swift.hub.stream import bring
@@ -190,6 +190,7 @@ def _wanted(ref: Ref, listing: Listing, patterns: Sequence[str] | None) -> tuple
         said = " ".join(patterns or ())
         what = f"no file of {ref} matches {said}" if said else f"{ref} has no files"
         raise UserError(Problem(where=listing.hub, what=what, fix=f"its files: {names}"))
+    apart(files)
     return files
 
 

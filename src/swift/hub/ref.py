@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import Literal, TypeAlias
 
 from swift.core.errors import Problem, UserError
@@ -13,6 +14,13 @@ from swift.hub.local import Kind
 
 _WORD = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _REVISION = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_./-]*[A-Za-z0-9_])?")
+_LONGEST = 96
+"""Letters of an owner or a name; a cache makes one folder's name of both."""
+
+_LONGEST_REVISION = 200
+_LONGEST_FILE = 255
+"""Bytes of a file's name that file systems can hold."""
+
 Check: TypeAlias = Literal["sha256", "git-sha1", ""]
 """How a file's bytes are checked: sha256 of them, git's sha1 of the blob; "": by size alone."""
 
@@ -31,9 +39,16 @@ class Ref:
     def __post_init__(self) -> None:
         parts = self.id.split("/")
         if len(parts) > 2 or not all(_WORD.fullmatch(p) and ".." not in p for p in parts):
-            what = f"`{self.id}` is no name that a hub can have"
+            what = f"`{_short(self.id)}` is no name that a hub can have"
             raise UserError(Problem(where=self.kind[:-1], what=what, fix="write ORG/NAME"))
+        if max(map(len, parts)) > _LONGEST:
+            what = f"`{_short(self.id)}` is longer than any name that a hub can have"
+            fix = f"write ORG/NAME, of at most {_LONGEST} letters each"
+            raise UserError(Problem(where=self.kind[:-1], what=what, fix=fix))
         said = self.revision
+        if len(said) > _LONGEST_REVISION:
+            what = f"`{_short(said)}` is longer than any revision"
+            raise UserError(Problem(where="revision", what=what, fix="a branch, a tag or a sha"))
         if said and (not _REVISION.fullmatch(said) or ".." in said or "//" in said):
             what = f"`{said}` is no revision that a hub can have"
             raise UserError(Problem(where="revision", what=what, fix="a branch, a tag or a sha"))
@@ -90,14 +105,37 @@ def safe(path: str) -> str:
     """Return a file's path within a repository.
 
     Raises:
-        UserError: It leads out of the folder (`../`, `/etc`, a drive), or is none.
+        UserError: It leads out of the folder (`../`, `/etc`, a drive), is none, or is longer
+            than a file's name can be.
     """
     parts = path.split("/")
     bad = any(p in ("", ".", "..") for p in parts) or "\\" in path or "\0" in path
     if bad or ":" in parts[0]:
         what = f"the hub names a file `{path}`, which leads out of the folder; nothing is fetched"
         raise UserError(Problem(where="hub", what=what, fix="do not trust this repository"))
+    if any(len(p.encode("utf-8", "surrogatepass")) > _LONGEST_FILE for p in parts):
+        what = f"the hub names a file `{_short(path)}`, longer than a file's name can be"
+        raise UserError(Problem(where="hub", what=what, fix="its owner can give it another name"))
     return path
+
+
+def _short(said: str) -> str:
+    return said if len(said) <= _LONGEST else f"{said[:40]}…{said[-20:]}"
+
+
+def apart(files: Sequence[File]) -> None:
+    """See that no file is the folder of another one.
+
+    Raises:
+        UserError: Both cannot be laid side by side; names them.
+    """
+    paths = {file.path for file in files}
+    for path in sorted(paths):
+        over = next((str(p) for p in PurePosixPath(path).parents if str(p) in paths), None)
+        if over is not None:
+            what = f"the hub names a file `{over}` and in it a file `{_short(path)}`"
+            fix = "do not trust this repository, or fetch one of them with --include"
+            raise UserError(Problem(where="hub", what=f"{what}; nothing is fetched", fix=fix))
 
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".ckpt", ".gguf", ".onnx")

@@ -96,7 +96,7 @@ class Shelf:
 
 def _link(blob: Path, seen: Path) -> bool:
     """Make `seen` a link to `blob`; False where the file system has no links."""
-    aside = seen.with_name(f".{seen.name}.{os.getpid()}")
+    aside = seen.with_name(f".{_digest(seen.name)[:16]}.{os.getpid()}")
     with suppress(FileNotFoundError):
         aside.unlink()
     try:

@@ -115,7 +115,7 @@ def refs_of(id: str, revision: str = "") -> tuple[Mapping[str, Ref], str]:
     """
     row = find(id)
     if row is None:
-        if id.count("/") != 1 or Path(id).parent.is_dir() or not _could_be(id):
+        if id.count("/") != 1 or not _could_be(id) or Path(id).parent.is_dir():
             return {}, ""
         ref = Ref(id=id, revision=revision)
         return {"huggingface": ref, "modelscope": ref}, ""

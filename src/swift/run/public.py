@@ -13,6 +13,7 @@ from swift.checkpoint import Card
 from swift.core.env import cache_home, hub_root
 from swift.core.env import hubs as hubs_of_environment
 from swift.core.errors import DataError
+from swift.core.files import path_of
 from swift.dataset.readers import suffix_of, suffixes
 from swift.dataset.said import readings
 from swift.hub.shelf import name_of
@@ -78,10 +79,7 @@ def _is_path(text: str) -> bool:
         return True
     if suffix_of(Path(text.replace("\\", "/"))) in (*suffixes(), ".py") and "://" not in text:
         return True
-    try:
-        return "/" in text and bool(Path(text).name) and Path(text).expanduser().exists()
-    except (OSError, RuntimeError, ValueError):
-        return False
+    return "/" in text and bool(Path(text).name) and path_of(text) is not None
 
 
 def public_card(card: Card, base: Base, told: set[str]) -> Card:
@@ -125,7 +123,8 @@ def base_of(names: Iterable[str], folder: str, hub: str, revision: str) -> Base 
     place = Path(folder).expanduser() if folder else None
     known = [name_of(place)] if place is not None else []
     for name in [*known, *names]:
-        if name and not Path(name).expanduser().is_dir() and not Path(name).is_absolute():
+        here = path_of(name)
+        if name and not (here and here.is_dir()) and not Path(name).is_absolute():
             refs, part = refs_of(name)
             ref = refs.get(hub) or next(iter(refs.values()), None)
             if ref is not None and not part:

@@ -13,7 +13,7 @@ from swift import __version__
 from swift.checkpoint import CARD as SWIFT
 from swift.checkpoint import Card, checkpoints, newest, read_card
 from swift.core.errors import DataError, PlanError, Problem, UserError
-from swift.core.files import size_words
+from swift.core.files import path_of, size_words
 from swift.dataset.names import refs_of as data_refs_of
 from swift.dataset.raw import Raw
 from swift.dataset.readers import Reader, reader_of, suffixes
@@ -94,8 +94,8 @@ def bundle(
         PlanError: There is no such thing, or it is not whole.
         UserError: It is not what `kind` says.
     """
-    place = Path(source).expanduser()
-    if not place.exists():
+    place = path_of(source)
+    if place is None:
         what = f"there is no file and no folder `{source}`"
         raise PlanError(Problem(where="SOURCE", what=what, fix="`swift runs` lists the runs"))
     folder = newest(place) or place
@@ -179,7 +179,7 @@ def _of_model(folder: Path, ref: Ref, hub: str) -> Bundle:
 def _base(card: Card | None, named: str, hub: str) -> Base | None:
     if card is not None:
         return base_of([card.model, named], card.base, hub, card.revision)
-    local = named if named and Path(named).expanduser().is_dir() else ""
+    local = named if (here := path_of(named)) is not None and here.is_dir() else ""
     return base_of([named] if named else [], local, hub, "") if named else None
 
 
