@@ -20,6 +20,16 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
+from swift.chat._bounds import (
+    OPERATORS,
+    Clock,
+    Code,
+    bounded_filter,
+    check_method,
+    check_operator,
+    count_steps,
+    together,
+)
 from swift.chat.message import Arguments
 from swift.core.errors import DataError, Problem
 
@@ -57,22 +67,41 @@ class Generation(Extension):
 class World(ImmutableSandboxedEnvironment):
     """The sandbox chat templates run in, with transformers' settings."""
 
+    code_generator_class = Code
+    concat = staticmethod(together)
+    intercepted_binops = OPERATORS
+
     def __init__(self, *, marking: bool) -> None:
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
         )
         self.marking = marking
+        self.clock = Clock()
         self.says = False
         """Whether the template has `{% generation %}` blocks; known once it is parsed."""
         self.globals["dict"] = lambda *args, **more: dict(*args, **more)
         self.globals["namespace"] = _Names
         self.globals["_which"] = _which
+        self.globals["_step"] = self.clock.step
+        del self.globals["lipsum"]
+        self.filters = {name: bounded_filter(name, made) for name, made in self.filters.items()}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
+        count_steps(tree, "_step")
         if self.marking:
             _mark(tree)
         return tree
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Do an operation that does not make too much."""
+        check_operator(operator, left, right)
+        return super().call_binop(context, operator, left, right)
+
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+        """Call what does not make too much."""
+        check_method(__obj, args, kwargs)
+        return super().call(__context, __obj, *args, **kwargs)
 
 
 class _Names(Namespace):
@@ -230,7 +259,7 @@ def compiled(source: str, *, marking: bool, world: type[World] = World) -> Any:
         DataError: It is not Jinja.
     """
     made = world(marking=marking)
-    made.filters["tojson"] = _tojson
+    made.filters["tojson"] = bounded_filter("tojson", _tojson)
     made.globals["raise_exception"] = _raise
     made.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
     try:
@@ -239,6 +268,9 @@ def compiled(source: str, *, marking: bool, world: type[World] = World) -> Any:
         raise DataError(
             Problem(where=f"chat template, line {error.lineno}", what=f"not Jinja: {error.message}")
         ) from error
+    except Exception as error:  # nested too deeply, for Jinja or for Python
+        what = f"cannot be compiled: {error or type(error).__name__}"
+        raise DataError(Problem(where="chat template", what=what)) from error
 
 
 def _tojson(

@@ -10,6 +10,7 @@ from jinja2 import nodes
 from jinja2.runtime import LoopContext, Macro
 from jinja2.visitor import NodeTransformer
 
+from swift.chat._bounds import OPERATORS
 from swift.chat._traced import World, compiled
 from swift.chat._watched import Unfollowed, Watched, holds, joined
 
@@ -39,7 +40,7 @@ class Watching(World):
     """The world of templates, in which contents are watched."""
 
     concat = staticmethod(joined)
-    intercepted_binops = frozenset(("%", "*", "-", "/", "//", "**"))
+    intercepted_binops = OPERATORS | {"-", "/", "//"}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree: nodes.Template = _Told().visit(super()._parse(source, name, filename))
@@ -59,7 +60,9 @@ class Watching(World):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Refuse what reads a content."""
-        if holds(left) or holds(right):
+        if operator == "+" and (isinstance(left, Watched) or isinstance(right, Watched)):
+            return left + right
+        if operator != "+" and (holds(left) or holds(right)):
             raise Unfollowed(operator)
         return super().call_binop(context, operator, left, right)
 

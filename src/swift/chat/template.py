@@ -197,8 +197,13 @@ class Template:
         """Return what a program made of `source` writes.
 
         Raises:
+            Endless: It takes more time or memory than any chat is worth.
             DataError: It refuses.
         """
+        from swift.chat._bounds import Exceeded
+        from swift.chat.endless import Endless
+
+        template.environment.clock.start()
         try:
             text: str = template.render(
                 messages=messages,
@@ -208,6 +213,9 @@ class Template:
                 **self.tokens,
                 **more,
             )
+        except Exceeded as error:
+            what = f"the chat template does too much: {error}"
+            raise Endless(Problem(where="model.template", what=what)) from error
         except Exception as error:  # a template is a program: whatever it does wrong is data
             raise DataError(Problem(what=f"the chat template refuses it: {error}")) from error
         return text

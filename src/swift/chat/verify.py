@@ -18,13 +18,14 @@ from typing import Any
 
 from swift import __version__
 from swift.chat.asked import WAYS
+from swift.chat.endless import Endless
 from swift.chat.message import Message
 from swift.chat.template import Spanned, Template
 from swift.chat.tokenize import Tokenizer
 from swift.core.errors import DataError, MachineError, Problem
 from swift.core.files import write_text
 
-_VERSION = 2
+_VERSION = 3
 """Raised when a check is added: what passed the old ones is tried anew."""
 
 ANSWER = "Certainly 7."
@@ -139,6 +140,9 @@ def verify(template: Template, tokenizer: Tokenizer) -> Verdict:
     for probe in PROBES:
         try:
             spanned = template.spans(probe.messages, probe.tools)
+        except Endless as error:
+            wrong[probe.name if probe.needed else NEEDED[0]] = error.problems[0].what
+            break
         except DataError as error:
             (wrong if probe.needed else refused)[probe.name] = error.problems[0].what
             continue
@@ -218,6 +222,8 @@ def end_token(template: Template, tokenizer: Tokenizer) -> int | None:
     """Return the token that ends an answer in this template; None where none does."""
     try:
         spanned = template.spans((_ASK, _TELL))
+    except Endless:
+        raise
     except DataError:
         return None
     return _end_in(_tail(spanned), tokenizer)

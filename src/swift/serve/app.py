@@ -114,8 +114,8 @@ class App:
         begun = choice.begun(speaker.calls) if speaker.calls else ""
         if begun:  # a call is the first thing said: whoever thinks aloud would think on in it
             told = {"enable_thinking": False, **told}
-        try:
-            ids = await _beside(len(raw), lambda: [speaker.chat(messages, tools, begun, **told)])
+        try:  # beside the loop: a template is the model's own program
+            ids = await asyncio.to_thread(lambda: [speaker.chat(messages, tools, begun, **told)])
         except DataError as error:
             raise Refusal(400, error.problems[0].what, param="messages") from error
         return await self._generate(
