@@ -65,6 +65,7 @@ def test_a_checkpoint_speaks_the_wire_that_it_was_trained_with(bare: Path) -> No
     [
         ("auto", "has no chat template"),
         ("chatmll", "no wire `chatmll`"),
+        ("llama3", r"the wire `llama3` ends an answer with `<\|eot_id\|>`, a token that"),
         ("odd.jinja", "goes on with"),
     ],
 )

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from swift.chat.ending import can_end
 from swift.chat.message import Message
 from swift.chat.template import Template, choose
 from swift.chat.tokenize import Tokenizer
@@ -37,9 +38,11 @@ class Speaker:
             named: Its template, as `choose` takes it.
 
         Raises:
-            DataError: The tokenizer is missing or broken, or there is no template of that name.
+            DataError: The tokenizer is missing or broken, there is no template of that name, or its
+                end of an answer is a token that the model has not.
         """
         tokenizer = Tokenizer.load(folder)
+        can_end(named, folder)
         try:
             return cls(tokenizer, choose(folder, named))
         except DataError as error:

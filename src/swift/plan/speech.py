@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from swift.chat.ending import can_end
 from swift.chat.template import choose
 from swift.chat.thinking import styled
 from swift.chat.verify import Trial, tried
@@ -23,6 +24,7 @@ def trial(recipe: Recipe, facts: ModelFacts, named: str) -> Trial:
     Raises:
         DataError: There is no such template, or what it trains is not what inference asks.
     """
+    can_end(named, facts.voice)
     chosen = styled(choose(facts.voice, named), recipe.data.thinking)
     return tried(chosen, facts.voice, cache_home())
 
