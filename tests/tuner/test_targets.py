@@ -10,6 +10,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
+from swift.core.errors import PlanError
 from swift.tuner._lora import save
 from swift.tuner._targets import chosen
 from swift.tuner.lora import Lora
@@ -55,6 +56,28 @@ def test_elsewhere_nothing_is_left_out_and_nothing_said(
 ) -> None:
     assert left_out(built(model_type)) is None
     assert capsys.readouterr().err == ""
+
+
+def test_experts_that_no_adapter_reaches_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Lora().attach(built("gpt_oss"))
+    said = "mlp.experts.gate_up_proj, mlp.experts.down_proj are no Linear layers\n"
+    assert capsys.readouterr().err == f"note: its experts are not adapted: {said}"
+
+
+@pytest.mark.filterwarnings("ignore:The following .* keys did not match:RuntimeWarning")
+def test_experts_that_adapters_reach_are_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    model = Lora().attach(built("qwen3_moe"))
+    assert any("mlp.experts.lora_A" in name for name, _ in model.named_parameters())
+    assert capsys.readouterr().err == ""
+
+
+def test_a_parameter_that_is_no_layer_is_called_so() -> None:
+    with pytest.raises(PlanError) as caught:
+        chosen(built("gpt_oss"), ["gate_up_proj", "down_prj"])
+    packed, unknown = caught.value.problems
+    assert packed.what.startswith("`gate_up_proj` is a parameter here, not a layer")
+    assert "o_proj" in packed.fix
+    assert unknown.what == "no layer is called `down_prj`"
 
 
 def test_a_block_that_layers_share_keeps_its_weights_and_the_others_are_trained() -> None:

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from swift.core.errors import PlanError, Problem
 from swift.tuner._lora_fused import fuse
 from swift.tuner._quiet import quiet
-from swift.tuner._targets import chosen
+from swift.tuner._targets import chosen, tell_packed
 
 if TYPE_CHECKING:
     from swift.tuner.lora import Lora
@@ -42,6 +42,8 @@ def attach(model: nn.Module, options: Lora) -> nn.Module:
     except ValueError as error:
         what = f"{targets} fits no layer: {error}"
         raise PlanError(Problem(where="tuner.targets", what=what)) from error
+    if options.targets == "all-linear":
+        tell_packed(peft)
     fuse(peft)
     return cast(nn.Module, peft)
 

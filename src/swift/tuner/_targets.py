@@ -57,15 +57,35 @@ def _named(model: nn.Module, wanted: list[str]) -> list[str]:
         names = sorted({n.rsplit(".", 1)[-1] for n in layers if "proj" in n or "attn" in n}) or [
             *{n.rsplit(".", 1)[-1] for n in layers}
         ]
-        raise PlanError(
-            [
-                Problem(
-                    where="tuner.targets", what=f"no layer is called `{t}`", fix=nearest(t, names)
-                )
-                for t in missing
-            ]
-        )
+        raise PlanError([_missing(model, target, names) for target in missing])
     return wanted
+
+
+def _missing(model: nn.Module, target: str, names: list[str]) -> Problem:
+    """Return why a name of the user's fits no layer."""
+    if any(n == target or n.endswith(f".{target}") for n, _ in model.named_parameters()):
+        what = f"`{target}` is a parameter here, not a layer, and only layers are adapted"
+        fix = f"layers: {', '.join(names)}; or `tuner: full`, which trains all of them"
+        return Problem(where="tuner.targets", what=what, fix=fix)
+    what = f"no layer is called `{target}`"
+    return Problem(where="tuner.targets", what=what, fix=nearest(target, names))
+
+
+def tell_packed(adapted: nn.Module) -> None:
+    """Say which packed matrices, such as experts in one parameter, PEFT's all-linear left alone.
+
+    Of some architectures PEFT knows them, and wraps the module that holds them.
+    """
+    found = dict.fromkeys(
+        re.split(r"(?:^|\.)\d+\.", f"{path}.{name}", maxsplit=1)[-1]
+        for path, module in adapted.named_modules()
+        if not type(module).__module__.startswith("torch.nn.") and ".base_layer" not in path
+        for name, weight in module.named_parameters(recurse=False)
+        if weight.dim() == 3
+    )
+    experts = [name for name in found if "expert" in name]
+    if experts:
+        _say(f"its experts are not adapted: {', '.join(experts)} are no Linear layers")
 
 
 def _bypassed(model: nn.Module) -> dict[str, str]:
