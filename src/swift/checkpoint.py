@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from swift.core.env import cache_home
 from swift.core.errors import PlanError, Problem
+from swift.core.files import path_of
 from swift.core.plugins import Used, load_again
 from swift.core.schema import Value
 from swift.engine import Served
@@ -151,7 +152,7 @@ def served(
             with_plugins(named)
     found = partial(find_model, cache=cache_home(), hub=hub, revision=revision, trust=trust)
     over = _place_of(id if adapter is None else adapter, hub, revision if adapter is None else "")
-    if (over / "adapter_config.json").is_file():
+    if over is not None and (over / "adapter_config.json").is_file():
         base = _base_of(over, trust) if adapter is None else found(id)
         speech = over if (over / "tokenizer.json").is_file() else base
         named = template_of(id, speech, template)
@@ -168,17 +169,17 @@ def served(
     return _served(id, folder, folder, None, template_of(id, folder, template), trust)
 
 
-def _place_of(id: str, hub: str, revision: str) -> Path:
-    """Return the folder that `id` is: a checkpoint, or an adapter that a hub has."""
-    place = Path(id).expanduser()
-    if place.exists() or "/" not in id:
-        return newest(place) or place
+def _place_of(id: str, hub: str, revision: str) -> Path | None:
+    """Return the folder that `id` is: a checkpoint, or an adapter that a hub has; None for none."""
+    place = path_of(id)
+    if place is not None or "/" not in id:
+        return place and (newest(place) or place)
     from swift.model.hubs import adapter_on_hubs  # names TLS and HTTP, which take a while
 
     found = adapter_on_hubs(id, hub=hub, revision=revision)
     if found is not None and (found / CARD).is_file():
         load_again(read_card(found).plugins, id)
-    return found or place
+    return found
 
 
 def with_plugins(id: str) -> None:
@@ -187,9 +188,9 @@ def with_plugins(id: str) -> None:
     Raises:
         UserError: One of them is not here, or is code that the user never named.
     """
-    place = Path(id).expanduser()
-    folder = newest(place) or place
-    if (folder / CARD).is_file():
+    place = path_of(id)
+    folder = place and (newest(place) or place)
+    if folder is not None and (folder / CARD).is_file():
         load_again(read_card(folder).plugins, str(folder))
 
 

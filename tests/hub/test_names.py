@@ -225,7 +225,14 @@ def test_a_folder_as_hub_is_never_left(world: World, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("hub", ["huggingface", "file"])
 @pytest.mark.parametrize(
     "words",
-    [["show"], ["download"], ["download", "--dataset"], ["sft", "--model"], ["sft", "--dataset"]],
+    [
+        ["show"],
+        ["download"],
+        ["download", "--dataset"],
+        ["sft", "--model"],
+        ["sft", "--dataset"],
+        ["chat"],
+    ],
     ids=" ".join,
 )
 def test_a_name_longer_than_a_file_name_can_be_is_a_mistake_of_the_user(

@@ -24,7 +24,7 @@ def sound_token(token: str, where: str) -> str:
     bare = token.strip()
     if not _TOKEN.fullmatch(bare):
         what = f"{where} holds a character no token has"
-        raise UserError(Problem(where=where, what=what, fix="copy the token again, from the hub"))
+        raise UserError(Problem(what=what, fix="copy the token again, from the hub"))
     return bare
 
 

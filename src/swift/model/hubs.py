@@ -9,6 +9,7 @@ from pathlib import Path
 from swift.core.env import hub_root
 from swift.core.env import hubs as hubs_of_environment
 from swift.core.errors import PlanError, Problem, UserError
+from swift.core.files import path_of
 from swift.hub.fetch import cached, fetch
 from swift.hub.local import look_up, the_one
 from swift.hub.ref import Ref
@@ -64,7 +65,7 @@ def adapter_on_hubs(id: str, *, hub: str, revision: str) -> Path | None:
     Raises:
         MachineError: No hub can be reached, or the disk is too small.
     """
-    if Path(id).exists() or find(id) is not None:
+    if path_of(id) is not None or find(id) is not None:
         return None
     if (root := hub_root()) is not None:
         return the_one("models", id, list(filter(_is_adapter, look_up(root, "models", id))))
