@@ -72,7 +72,8 @@ def test_a_header_that_cannot_be_sent_is_neither_told_nor_tried_again(world: Wor
 
 @pytest.mark.parametrize("hub", HUBS)
 @pytest.mark.parametrize(
-    "said", ["http://[::1", "http://:80", "ftp://hub", "http://hub:x", "http://a b", "http://u:SEC@h"]
+    "said",
+    ["http://[::1", "http://:80", "ftp://hub", "http://hub:x", "http://a b", "http://u:SEC@h"],
 )
 def test_what_is_no_address_is_explained(
     world: World, monkeypatch: pytest.MonkeyPatch, hub: str, said: str
