@@ -68,23 +68,34 @@ class Clock(threading.local):
         return True
 
 
-def count_steps(tree: nodes.Template, name: str) -> None:
-    """Call the global `name` at each turn of a loop, at each of its tests, and of a macro."""
+STEP = "_step"
+"""Global of a template: its clock's step."""
+
+
+def count_steps(tree: nodes.Template) -> None:
+    """Call the global STEP at each turn of a loop, at each of its tests, and of a macro."""
     for loop in tree.find_all(nodes.For):
-        loop.body.insert(0, _step(name, loop.lineno))
+        loop.body.insert(0, _step(loop.lineno))
         if loop.test is not None:
-            loop.test = nodes.And(_step(name, loop.lineno).node, loop.test, lineno=loop.lineno)
+            loop.test = nodes.And(_step(loop.lineno).node, loop.test, lineno=loop.lineno)
     for macro in tree.find_all(nodes.Macro):
-        macro.body.insert(0, _step(name, macro.lineno))
+        macro.body.insert(0, _step(macro.lineno))
 
 
-def _step(name: str, line: int) -> nodes.ExprStmt:
-    call = nodes.Call(nodes.Name(name, "load", lineno=line), [], [], None, None, lineno=line)
+def _step(line: int) -> nodes.ExprStmt:
+    call = nodes.Call(nodes.Name(STEP, "load", lineno=line), [], [], None, None, lineno=line)
     return nodes.ExprStmt(call, lineno=line)
 
 
 class Code(CodeGenerator):
-    """Jinja's, whose `a ~ b` is as long as may be."""
+    """Jinja's, whose `a ~ b` is as long as may be, and whose steps cost no call in the sandbox."""
+
+    def visit_ExprStmt(self, node: nodes.ExprStmt, frame: Frame) -> None:  # noqa: N802 - jinja2's
+        """A step, or `{% do … %}`."""
+        if isinstance(node.node, nodes.Call) and getattr(node.node.node, "name", "") == STEP:
+            self.writeline("environment.clock.step()", node)
+        else:
+            super().visit_ExprStmt(node, frame)
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - jinja2's
         """`a ~ b`."""
@@ -112,7 +123,9 @@ def check_operator(operator: str, left: Any, right: Any) -> None:
     Raises:
         Exceeded: Too much would come of it.
     """
-    if isinstance(left, int) and isinstance(right, int):
+    if type(left) is str and type(right) is str and operator == "+":  # the usual, and the fastest
+        _check(len(left) + len(right))
+    elif isinstance(left, int) and isinstance(right, int):
         bits = abs(left).bit_length()
         more = {"**": bits * abs(right), "*": bits + abs(right).bit_length()}.get(operator, bits)
         if more > _BITS:

@@ -22,6 +22,7 @@ from jinja2.utils import Namespace
 
 from swift.chat._bounds import (
     OPERATORS,
+    STEP,
     Clock,
     Code,
     bounded_filter,
@@ -82,13 +83,13 @@ class World(ImmutableSandboxedEnvironment):
         self.globals["dict"] = lambda *args, **more: dict(*args, **more)
         self.globals["namespace"] = _Names
         self.globals["_which"] = _which
-        self.globals["_step"] = self.clock.step
+        self.globals[STEP] = self.clock.step
         del self.globals["lipsum"]
         self.filters = {name: bounded_filter(name, made) for name, made in self.filters.items()}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
-        count_steps(tree, "_step")
+        count_steps(tree)
         if self.marking:
             _mark(tree)
         return tree
