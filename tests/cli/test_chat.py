@@ -149,6 +149,22 @@ def test_one_message_is_answered_on_stdout_and_nothing_else(
     assert capsys.readouterr().out == say(Talk(engine, SHORT, note=print), "red tree") + "\n"
 
 
+def test_a_template_by_name_and_what_it_may_read_are_taken(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jinja = tmp_path / "told.jinja"
+    jinja.write_text("{{ messages[0].content }}{% if not enable_thinking %} no thoughts{% endif %}")
+    words = ["chat", str(folder), "--template", str(jinja), "--max_tokens", "4", "--message", "is"]
+    assert main(words) == main([*words, "--enable_thinking", "false"]) == 0
+    quiet = capsys.readouterr().out
+    assert main([*words, "--enable_thinking", "true"]) == 0
+    loud = capsys.readouterr().out
+    assert quiet == 2 * quiet[: len(quiet) // 2]
+    assert loud != quiet[: len(quiet) // 2]
+    assert main([*words, "--enable_thinking", "perhaps"]) == 2
+    assert "`perhaps` is neither true nor false" in capsys.readouterr().err
+
+
 def test_a_pipes_lines_are_turns_of_one_conversation(
     folder: Path,
     engine: Heard,

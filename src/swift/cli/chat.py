@@ -57,6 +57,7 @@ def main(verb: str, words: list[str]) -> int:
             asked.sampling,
             system=asked.own["system"] or "",
             context=asked.context,
+            options=asked.options,
             note=_note,
         )
         if talk.plain:

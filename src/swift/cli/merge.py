@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from swift.cli.flags import split
+from swift.core.env import without_advice_of_bitsandbytes
 from swift.core.errors import Problem, UserError
 
 _USAGE = """usage: swift merge RUN [--output FOLDER] [--format safetensors|bin]
@@ -32,6 +33,7 @@ def main(verb: str, words: list[str]) -> int:
     kind, line = line.pick("format")
     trust, line = line.pick("trust_remote_code")
     _check(line.files, [name for name, _ in line.flags], kind)
+    without_advice_of_bitsandbytes()
     merge = import_module("swift.run.export").merge
     folder = merge(
         line.files[0],

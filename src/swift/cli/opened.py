@@ -23,6 +23,7 @@ PEFT adapter, or a model's name or folder.
 
   --adapter RUN  an adapter on top of that model
   --template T   its chat template: a wire's name, or the path of a Jinja file
+  --enable_thinking true|false  told to the chat template, for models that may think or not
 """
 
 
@@ -36,6 +37,9 @@ class Asked:
     sampling: Sampling
     own: dict[str, Any]
     """The verb's own options."""
+
+    options: dict[str, Any]
+    """What the chat template may read besides."""
 
     def open(self) -> Engine:
         """Return the model, ready to answer."""
@@ -61,6 +65,7 @@ class Asked:
             output=output,
             sampling=self.sampling,
             ahead=self.ahead,
+            options=self.options,
             overwrite=bool(self.own["overwrite"]),
         )
         return work
@@ -92,6 +97,8 @@ def read(verb: str, words: Sequence[str], own: Sequence[str], alone: Sequence[st
     problems: list[Problem] = []
     named, line = line.pick("model")
     adapter, line = line.pick("adapter", "adapters", "adapter_name_or_path")
+    thinking, line = line.pick("enable_thinking")
+    options = _options(thinking, problems)
     mine: dict[str, Any] = {}
     for name in own:
         value, line = line.pick(name)
@@ -104,7 +111,7 @@ def read(verb: str, words: Sequence[str], own: Sequence[str], alone: Sequence[st
     heads = ("engine", "model", "template", SWITCH)
     engine = [f for f in line.flags if f[0].replace("-", "_").partition(".")[0] in heads]
     rest = [f for f in line.flags if f not in engine]
-    known = [*own, "model", "adapter", "template"]
+    known = [*own, "model", "adapter", "template", "enable_thinking"]
     drawn = sampling.read(rest, verb, known, problems)
     if problems:
         raise UserError(problems)
@@ -113,7 +120,12 @@ def read(verb: str, words: Sequence[str], own: Sequence[str], alone: Sequence[st
         print(f"no model given, so `{recipe.model.id}` is used", file=sys.stderr)
     served = found(recipe.model, adapter)
     return Asked(
-        model=recipe.model.id, served=served, engine=recipe.engine, sampling=drawn, own=mine
+        model=recipe.model.id,
+        served=served,
+        engine=recipe.engine,
+        sampling=drawn,
+        own=mine,
+        options=options,
     )
 
 
@@ -139,6 +151,17 @@ def page(head: str) -> str:
     engine = import_module("swift.cli.options").chapters("engine")
     how = "answers: greedy (temperature 0), unless an option says otherwise"
     return f"{head}\n{_MODEL}\n{how}\n{sampling.options()}\n{engine}"
+
+
+def _options(thinking: Any, problems: list[Problem]) -> dict[str, Any]:
+    """Return what the chat template is told besides."""
+    if thinking is None:
+        return {}
+    said = {"true": True, "false": False, True: True}.get(thinking)
+    if said is None:
+        what = f"`{thinking}` is neither true nor false"
+        problems.append(Problem(where="--enable_thinking", what=what, fix="true or false"))
+    return {"enable_thinking": bool(said)}
 
 
 def _model(files: tuple[str, ...], named: Any, problems: list[Problem]) -> str:

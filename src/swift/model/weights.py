@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -109,6 +110,20 @@ def open_weights(facts: ModelFacts, shapes: Mapping[str, Sequence[int]]) -> Weig
     return files
 
 
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keep transformers from drawing progress within a block: it would stand in an answer."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
+
+
 def _through_transformers(facts: ModelFacts, shapes: Mapping[str, Sequence[int]]) -> Weights:
     from transformers import AutoModelForCausalLM
 
@@ -116,13 +131,14 @@ def _through_transformers(facts: ModelFacts, shapes: Mapping[str, Sequence[int]]
     from swift.model.allowed import may_run
 
     folder = Path(facts.folder)
-    model, info = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype="auto",
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # they are told below
-        trust_remote_code=may_run(facts),
-    )
+    with without_bars():
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype="auto",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told below
+            trust_remote_code=may_run(facts),
+        )
     _check([(folder, name, tuple(a), tuple(b)) for name, a, b in info["mismatched_keys"]])
     loaded = Loaded(dict(model.state_dict()))
     missing = [n for n in shapes if n not in loaded or n in info["missing_keys"]]

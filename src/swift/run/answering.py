@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -72,6 +72,7 @@ def answers(
     *,
     begin: int = 0,
     ahead: int = AHEAD,
+    options: Mapping[str, Any] | None = None,
     told: Callable[[int], None] = lambda tokens: None,
 ) -> Generator[Answered, None, None]:
     """Yield the answer of each row, in the rows' order.
@@ -82,6 +83,7 @@ def answers(
         sampling: How; a `seed` is counted up row by row, so that equal rows may differ.
         begin: Number of the first row.
         ahead: Most rows at the engine at once.
+        options: What the chat template may read besides, such as enable_thinking.
         told: Gets the tokens of each answer when it is there, which is not in order.
 
     Raises:
@@ -91,7 +93,7 @@ def answers(
     made: SimpleQueue[int] = SimpleQueue()
     try:
         for index, raw in enumerate(raws, begin):
-            waiting.append(_submit(engine, index, read(raw), sampling, made))
+            waiting.append(_submit(engine, index, read(raw), sampling, made, options or {}))
             if len(waiting) >= ahead:
                 yield _spoken(engine, _wait(waiting, made, told))
         while waiting:
@@ -110,14 +112,19 @@ def _spoken(engine: Engine, row: Answered) -> Answered:
 
 
 def _submit(
-    engine: Engine, index: int, asked: Asked, sampling: Sampling, made: SimpleQueue[int]
+    engine: Engine,
+    index: int,
+    asked: Asked,
+    sampling: Sampling,
+    made: SimpleQueue[int],
+    options: Mapping[str, Any],
 ) -> _Waiting:
     future: Future[Delta] = Future()
     future.add_done_callback(lambda done: made.put(len(done.result().ids)))
     row = Answered(index=index, asked=asked, error=asked.trouble)
     if not asked.trouble:
         try:
-            ids = asked.ids(engine.speaker)
+            ids = asked.ids(engine.speaker, **options)
             request = Request(ids=ids, sampling=_seeded(sampling, index))
             cancel = engine.submit(request, future.set_result)
         except UserError as error:

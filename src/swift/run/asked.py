@@ -37,14 +37,14 @@ class Asked:
     trouble: str = ""
     """Why nothing is asked: "broken-line", "unknown-format", ..."""
 
-    def ids(self, speaker: Speaker) -> list[int]:
-        """Return the prompt's tokens.
+    def ids(self, speaker: Speaker, **options: Any) -> list[int]:
+        """Return the prompt's tokens; the chat template may read `options`.
 
         Raises:
             DataError: The model has no chat template, or it refuses the conversation.
         """
         if self.messages:
-            return speaker.chat(self.messages, self.tools)
+            return speaker.chat(self.messages, self.tools, **options)
         return speaker.text(self.prompt)
 
     def shown(self) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,9 @@ class Inference:
     sampling: Sampling = GREEDY
     ahead: int = AHEAD
     """Most rows at the engine at once."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the chat template may read besides, such as enable_thinking."""
 
     overwrite: bool = False
     """Whether the output begins anew, whatever is there."""
@@ -95,7 +98,13 @@ def infer(work: Inference, open_engine: Callable[[], Engine], show: Show) -> Don
             try:
                 raws = islice(_rows(source, work.split), lines.done, None)
                 made = answers(
-                    engine, raws, work.sampling, begin=lines.done, ahead=work.ahead, told=show.row
+                    engine,
+                    raws,
+                    work.sampling,
+                    begin=lines.done,
+                    ahead=work.ahead,
+                    options=work.options,
+                    told=show.row,
                 )
                 with closing(made):
                     return _write(made, lines.add, Done(rows=total, before=lines.done))
@@ -158,6 +167,7 @@ def _made_by(work: Inference, digest: str) -> dict[str, Any]:
         "model": [served.id, str(served.folder)],
         "adapter": str(served.adapter) if served.adapter else None,
         **({"template": served.template} if served.template != "auto" else {}),
+        **({"options": dict(work.options)} if work.options else {}),
         "sampling": work.sampling.model_dump(mode="json"),
         "input": digest,
     }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from swift.chat.message import Message
 from swift.core.errors import DataError, Problem, UserError
@@ -27,6 +28,7 @@ class Talk:
         *,
         system: str = "",
         context: int = 0,
+        options: Mapping[str, Any] | None = None,
         note: Callable[[str], None],
     ) -> None:
         """Begin a conversation.
@@ -36,9 +38,11 @@ class Talk:
             sampling: How.
             system: What the model is told first; "" for nothing.
             context: Longest prompt with its answer, in tokens; 0: as the engine says.
+            options: What the chat template may read besides, such as enable_thinking.
             note: Is told what the user should know: "the context is full: ...".
         """
         self._engine, self._sampling, self._note = engine, sampling, note
+        self._options = options or {}
         self.system = system
         self._context = context or engine.served.context
         self.turns: list[Message] = []
@@ -143,7 +147,7 @@ class Talk:
         except UnicodeEncodeError as error:  # Python lets bytes through that are no letters
             fix = "iconv -t UTF-8 from whatever it is in"
             raise DataError(Problem(what="the text is not UTF-8", fix=fix)) from error
-        return speaker.text(text) if self.plain else speaker.chat(turns)
+        return speaker.text(text) if self.plain else speaker.chat(turns, **self._options)
 
     def _room(self) -> int:
         """Return the tokens that are kept free for the answer: what is asked, or a quarter."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from swift.core.errors import PlanError, Problem, nearest
 from swift.model.facts import header
-from swift.model.weights import Loaded, Weights
+from swift.model.weights import Loaded, Weights, without_bars
 from swift.tuner._quiet import quiet
 
 if TYPE_CHECKING:
@@ -168,9 +168,10 @@ def _through_peft(adapter: Path, facts: ModelFacts) -> Weights:
 
     from swift.model.allowed import may_run
 
-    model = AutoModelForCausalLM.from_pretrained(
-        Path(facts.folder), dtype="auto", trust_remote_code=may_run(facts)
-    )
+    with without_bars():
+        model = AutoModelForCausalLM.from_pretrained(
+            Path(facts.folder), dtype="auto", trust_remote_code=may_run(facts)
+        )
     tied = model.config.tie_word_embeddings  # PEFT sets it to what the merged model is
     wrapped: Any = applied(model, adapter, False)
     whole = wrapped.merge_and_unload()
