@@ -17,6 +17,7 @@ from transformers.models.auto import configuration_auto, modeling_auto
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from swift.model.abilities import abilities
 from swift.model.names import rows
 from swift.model.roles import Roles, find_roles
 from swift.model.structures import structures
@@ -84,6 +85,9 @@ def _mapped() -> list[str]:
 
 def _text() -> list[str]:
     head = f"## Text architectures: {len(WHOLE_WAY)} of {len(LISTED)} go the whole way"
+    names = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    known = [(name, abilities(name, names[name])) for name in WHOLE_WAY]
+    unserved = [name for name, can in known if can and can.unpaged]
     lines = [
         head,
         "",
@@ -96,6 +100,15 @@ def _text() -> list[str]:
         "layers have in common (Zamba).",
         "",
         ", ".join(f"`{name}`" for name in WHOLE_WAY),
+        "",
+        "They are trained, saved and merged, and after `swift merge` transformers' generate answers",
+        f"with all of them. Of {len(unserved)} the class has no attention that the torch engine can page,",
+        "so they are **not served**: `swift chat`, `infer`, `eval` and `serve` refuse them, and",
+        "`swift show`, `swift sft --dry-run` say so before.",
+        "Of others single layers may stand in the way (linear ones, say): those commands tell that of",
+        "a folder, by its config.json.",
+        "",
+        ", ".join(f"`{name}`" for name in unserved),
         "",
         "| not | why |",
         "|---|---|",
