@@ -102,7 +102,7 @@ def _text() -> list[str]:
         ", ".join(f"`{name}`" for name in WHOLE_WAY),
         "",
         "They are trained, saved and merged; after `swift merge` transformers' generate answers",
-        f"with all of them. Of {len(unserved)} the class has no attention that the engine can page:",
+        f"with all. Of {len(unserved)} the class has no attention that the engine can page:",
         "they are **not served**. `swift chat`, `infer`, `eval`, `serve` refuse them; `swift show`",
         "and `swift sft --dry-run` say so before. Of others single layers may stand in the way",
         "(linear ones, say): those commands tell that of a folder, by its config.json.",
