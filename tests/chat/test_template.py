@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swift.chat.message import Message
-from swift.chat.template import Spanned, Template, load
+from swift.chat.source import load
+from swift.chat.template import Spanned, Template
 from swift.core.errors import DataError
 
 TOKENS = {"bos_token": "<s>", "eos_token": "<|im_end|>"}

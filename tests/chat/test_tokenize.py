@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swift.chat.message import Message
-from swift.chat.template import Spanned, load
+from swift.chat.source import load
+from swift.chat.template import Spanned
 from swift.chat.tokenize import Tokenizer
 from swift.core.errors import DataError
 from tests.kit import tiny_chat_model

@@ -13,8 +13,9 @@ import pytest
 
 from swift.chat import verify as trial
 from swift.chat.message import Message
+from swift.chat.source import choose
 from swift.chat.speaker import Speaker
-from swift.chat.template import Template, choose
+from swift.chat.template import Template
 from swift.chat.tokenize import Tokenizer
 from swift.chat.verify import Verdict, end_left_out, end_token, verify
 from swift.chat.verify import tried as trial_of

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from swift.chat.message import Message
-from swift.chat.template import Template, choose, load
+from swift.chat.source import choose, load
+from swift.chat.template import Template
 from swift.chat.wires import Wire, jinja, wire, wire_for, wires
 from swift.core.errors import DataError
 from swift.model.names import find, rows

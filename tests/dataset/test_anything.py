@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from swift.chat.template import Template, load
+from swift.chat.source import load
+from swift.chat.template import Template
 from swift.chat.tokenize import Tokenizer
 from swift.core.errors import DataError, MachineError
 from swift.dataset.clean import cleaned

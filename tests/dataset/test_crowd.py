@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from swift.chat.message import Message, Sample
-from swift.chat.template import Template, load
+from swift.chat.source import load
+from swift.chat.template import Template
 from swift.chat.tokenize import Tokenizer
 from swift.core.errors import DataError, MachineError
 from swift.dataset import crowd, encode

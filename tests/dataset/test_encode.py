@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from swift.chat.message import Message, Sample
-from swift.chat.template import Template, load
+from swift.chat.source import load
+from swift.chat.template import Template
 from swift.chat.tokenize import Tokenizer
 from swift.core.errors import DataError
 from swift.dataset.encode import encode

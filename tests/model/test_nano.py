@@ -45,7 +45,7 @@ def test_the_prompts_ids_are_those_of_transformers() -> None:
     from transformers import AutoTokenizer
 
     from swift.chat.message import Message
-    from swift.chat.template import load
+    from swift.chat.source import load
     from swift.chat.tokenize import Tokenizer
 
     theirs = AutoTokenizer.from_pretrained(NANO)

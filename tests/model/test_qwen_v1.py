@@ -195,7 +195,7 @@ def _tokenizer(folder: Path) -> Tokenizer:
 
 def test_a_talk_without_a_system_gets_v1s(qwen2: Path) -> None:
     from swift.chat.message import Message
-    from swift.chat.template import load
+    from swift.chat.source import load
 
     asked = [Message(role="user", content="你好")]
     talk = "<|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n"

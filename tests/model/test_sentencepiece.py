@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from swift.chat.message import Message
-from swift.chat.template import load
+from swift.chat.source import load
 from swift.chat.tokenize import Tokenizer
 from swift.core.errors import PlanError
 from swift.model.find import find_model

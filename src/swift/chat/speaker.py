@@ -10,7 +10,8 @@ from typing import Any
 
 from swift.chat.ending import can_end
 from swift.chat.message import Message
-from swift.chat.template import Template, choose
+from swift.chat.source import choose
+from swift.chat.template import Template
 from swift.chat.tokenize import Tokenizer
 from swift.chat.tools import Style, reader_of, style_of
 from swift.core.errors import DataError

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from swift.chat.template import own_source, settle
+from swift.chat.source import own_source, settle
 from swift.chat.wires import type_of, wire_for, wire_of
 from swift.model.names import find
 
 
 def template_of(id: str, folder: Path, named: str = "auto") -> str:
-    """Return the name of a model's chat template, as `swift.chat.template.choose` takes it.
+    """Return the name of a model's chat template, as `swift.chat.source.choose` takes it.
 
     Args:
         id: As the user named the model. A name of the catalogue leads to its family's wire, unless

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swift.chat.ending import can_end
-from swift.chat.template import choose
+from swift.chat.source import choose
 from swift.chat.thinking import styled
 from swift.chat.verify import Trial, tried
 from swift.core.env import cache_home

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from swift import __version__
-from swift.chat.template import choose
+from swift.chat.source import choose
 from swift.chat.tokenize import Tokenizer
 from swift.checkpoint import CARD, Card, State, drop_old, write_state
 from swift.core.files import sync_tree, usual_modes, write_text
