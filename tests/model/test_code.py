@@ -35,6 +35,12 @@ def test_code_of_a_folder_is_refused_with_the_key_that_will_allow_it(tmp_path: P
     assert not marker.exists()
 
 
+def test_a_list_of_classes_is_named_by_its_files() -> None:
+    problem = refusal("./mine", {"model_type": "acme", "auto_map": {"A": [None, "a/b--tok.T"]}})
+    assert problem is not None
+    assert "(tok.py)" in problem.what
+
+
 def test_the_same_model_in_transformers_own_layout_is_named() -> None:
     problem = refusal("OpenGVLab/InternVL3_5-8B", config("internvl_chat"))
     assert problem is not None

@@ -231,6 +231,7 @@ def test_code_that_does_not_fit_this_transformers_is_said_with_what_it_asks_for(
     ("auto", "says"),
     [
         ({"AutoModelForCausalLM": "a/b--modeling_acme.X"}, "from another repository, a/b"),
+        ({"AutoTokenizer": [None, "a/b--token.X"]}, "from another repository, a/b"),
         ({"AutoModelForCausalLM": "modeling_gone.X"}, r"does not hold: modeling_gone\.py"),
         ({"AutoModelForCausalLM": "../modeling_acme.X"}, r"does not hold"),
         ({"AutoModelForCausalLM": None}, "names no AutoModelForCausalLM"),
@@ -246,6 +247,19 @@ def test_code_that_is_not_all_in_the_folder_is_refused_even_if_allowed(
     with pytest.raises(PlanError, match=says):
         read_facts("acme", folder, trust=True)
     assert not marker.exists()
+
+
+def test_code_of_a_tokenizer_is_not_run_though_the_models_is(tmp_path: Path) -> None:
+    folder, _ = acme(tmp_path / "acme")
+    elsewhere, ran = tmp_path / "elsewhere", tmp_path / "ran"
+    elsewhere.mkdir()
+    (elsewhere / "tok.py").write_text(f"open({str(ran)!r}, 'w')\nclass T: pass")
+    said = json.loads((folder / "tokenizer_config.json").read_text())
+    said |= {"auto_map": {"AutoTokenizer": [None, f"{elsewhere}--tok.T"]}, "tokenizer_class": "T"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(said))
+    _, tokenizer = prepare_model(str(folder), trust_remote_code=True)
+    assert tokenizer.decode(tokenizer("red blue").input_ids) == "red blue"
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize(

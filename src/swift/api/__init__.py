@@ -164,7 +164,7 @@ def prepare_model(
         (isinstance(trust_remote_code, bool), "trust_remote_code", trust_remote_code, "a bool"),
         (is_dtype(dtype), "dtype", dtype, "auto, bfloat16, float16, float32 or float64"),
     )
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     from swift.checkpoint import served
     from swift.model.allowed import may_run
@@ -180,7 +180,29 @@ def prepare_model(
     found: Any = AutoModelForCausalLM.from_pretrained(what.folder, **options)
     if what.adapter is not None:
         found = applied(found, what.adapter, trainable=True)
-    return found, AutoTokenizer.from_pretrained(what.speech, trust_remote_code=own)
+    return found, _tokenizer(what.speech, own)
+
+
+def _tokenizer(folder: Path, own: bool) -> Any:
+    """Return transformers' tokenizer of a folder; no code of the folder's own is run for it.
+
+    `own` says that the model's code was allowed. That is what config.json names: a tokenizer's
+    code may stand anywhere, and tokenizer.json says all that it does.
+
+    Raises:
+        PlanError: Only code of its own reads the folder's tokenizer.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        if own and (folder / "tokenizer.json").is_file():
+            return PreTrainedTokenizerFast.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # whatever stands in the files reaches the constructor
+        said = (str(error).splitlines() or ["?"])[0]
+        what = f"transformers cannot read the tokenizer of {folder} ({said})"
+        fix = "save it as a fast tokenizer: tokenizer.save_pretrained(folder)"
+        raise PlanError(Problem(where="model", what=what, fix=fix)) from error
 
 
 class Swift:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from swift.core.errors import PlanError, Problem
 from swift.core.schema import Value
 from swift.hub.shelf import commit_of
+from swift.model.code import places
 
 if TYPE_CHECKING:
     from swift.model.facts import ModelFacts
@@ -58,7 +59,7 @@ def read_code(id: str, folder: Path, config: Mapping[str, Any]) -> Code:
         for lack in CLASSES
         if lack not in named
     ]
-    for place in sorted(set(named.values())):
+    for place in places(asked):
         repository, apart, _ = place.rpartition("--")
         if apart:
             what = f"`{id}` takes its code from another repository, {repository}: nothing pins it"

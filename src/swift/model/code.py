@@ -48,11 +48,8 @@ def refusal(id: str, config: Mapping[str, Any]) -> Problem | None:
         what = f"`{id}` is of the kind `{kind.structure}`, which this transformers does not know"
         fix = "a newer transformers; or name the plug-in that brings it: --plugins FILE"
         return Problem(where="model", what=what, fix=fix)
-    asked = config.get("auto_map")
-    names = (
-        sorted({str(v).split(".")[0] for v in asked.values()}) if isinstance(asked, dict) else []
-    )
-    files = ", ".join(f"{name.rpartition('--')[2]}.py" for name in names) or "its own files"
+    names = {place.rpartition("--")[2].split(".")[0] for place in places(config.get("auto_map"))}
+    files = ", ".join(f"{name}.py" for name in sorted(names)) or "its own files"
     said, instead = _instead(id, kind.architecture)
     return Problem(
         where="model",
@@ -60,6 +57,19 @@ def refusal(id: str, config: Mapping[str, Any]) -> Problem | None:
         f"its own ({files}), which is not run{said}",
         fix=f"{instead}; or read that code, and allow it: --{FLAG}, `model: {{{FLAG}: true}}`",
     )
+
+
+def places(auto_map: object) -> list[str]:
+    """Return each place that an `auto_map` names: `file.Class` or `repository--file.Class`.
+
+    A value may be a list: a tokenizer's has a slow class and a fast one.
+    """
+    if not isinstance(auto_map, dict):
+        return []
+    said = [
+        v for value in auto_map.values() for v in (value if isinstance(value, list) else [value])
+    ]
+    return sorted({place for place in said if isinstance(place, str)})
 
 
 def _instead(id: str, architecture: str) -> tuple[str, str]:
