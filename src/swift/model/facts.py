@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from swift.core.errors import PlanError, Problem
 from swift.core.schema import Value
+from swift.model._header import entries, indexed
 from swift.model.allowed import Code, read_code
 from swift.model.code import refusal
 
@@ -133,47 +133,25 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files of a model folder, each once, in order of name."""
+    """Return the safetensors files of a model folder, each once, in order of name.
+
+    Raises:
+        PlanError: Their index is broken, or names what is no file beside it.
+    """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = {
-            str(n) for n in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        }
-        strange = [name for name in names if Path(name).name != name]
-        if strange:
-            what = f"it names `{strange[0]}`, which is no file beside it"
-            raise PlanError(Problem(where=str(index), what=what, fix="fetch it again"))
-        return [folder / name for name in sorted(names)]
+        return indexed(index, ".safetensors")
     return sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("adapter_"))
 
 
 def header(path: Path) -> dict[str, dict[str, Any]]:
-    """Return a safetensors file's header: name -> {dtype, shape, data_offsets}.
+    """Return a safetensors file's header: name -> {dtype, shape, data_offsets}, all checked.
 
     Raises:
-        PlanError: The file is cut short or is no safetensors file.
+        PlanError: The file is cut short, is no safetensors file, or its tensors' bytes do not fit
+            their shapes, lie over one another or leave some of the file out.
     """
-    try:
-        with path.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            if size > path.stat().st_size:
-                raise ValueError("its beginning is no safetensors header")
-            entries: dict[str, dict[str, Any]] = json.loads(file.read(size))
-    except (OSError, ValueError, struct.error) as error:
-        raise PlanError(
-            Problem(
-                where=str(path),
-                what=f"no readable safetensors file ({error})",
-                fix="fetch it again",
-            )
-        ) from error
-    entries.pop("__metadata__", None)
-    end = max((e["data_offsets"][1] for e in entries.values()), default=0)
-    if path.stat().st_size < 8 + size + end:
-        raise PlanError(
-            Problem(where=str(path), what="the file is cut short", fix="fetch it again")
-        )
-    return entries
+    return entries(path)
 
 
 def _stored(folder: Path) -> tuple[int, str]:
@@ -190,4 +168,7 @@ def _stored(folder: Path) -> tuple[int, str]:
     for file in files:
         for entry in header(file).values():
             sizes[entry["dtype"]] += math.prod(entry["shape"])
-    return sum(sizes.values()), _DTYPES.get(sizes.most_common(1)[0][0], "float32")
+    if not sizes.total():
+        what = "its weight files hold no numbers"
+        raise PlanError(Problem(where=str(folder), what=what, fix="fetch it again"))
+    return sizes.total(), _DTYPES.get(sizes.most_common(1)[0][0], "float32")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swift.core.errors import PlanError, Problem
+from swift.model._header import indexed
 from swift.model.facts import header, weight_files
 
 if TYPE_CHECKING:
@@ -118,8 +119,7 @@ def _of_safetensors(path: Path) -> list[Stored]:
 def _pickled(folder: Path) -> list[Path]:
     index = folder / "pytorch_model.bin.index.json"
     if index.is_file():
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        return [folder / name for name in sorted(names)]
+        return indexed(index, ".bin")
     return sorted(folder.glob("pytorch_model*.bin"))
 
 
@@ -127,21 +127,36 @@ def _of_pickle(path: Path) -> list[Stored]:
     import torch
 
     words = {getattr(torch, theirs): word for word, theirs in FLOATS.items()}
+    fix = "fetch it again, or the same weights as *.safetensors"
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises nothing narrower for a broken file
-        fix = "fetch it again, or the same weights as *.safetensors"
         what = f"no weights that can be read: {str(error).splitlines()[0]}"
         raise PlanError(Problem(where=str(path), what=what, fix=fix)) from error
+    if not isinstance(tensors, dict) or not all(map(_plain, tensors.values())):
+        what = "what it holds is no map of whole tensors"
+        raise PlanError(Problem(where=str(path), what=what, fix=fix))
     return [
         Stored(
-            name=name,
+            name=str(name),
             dtype=words.get(tensor.dtype, str(tensor.dtype)),
             shape=tuple(tensor.shape),
             data=(bytes_of(tensor),),
         )
         for name, tensor in tensors.items()
     ]
+
+
+def _plain(tensor: object) -> bool:
+    """Return whether a pickled tensor has all its numbers in the file.
+
+    One with strides of 0 would be as large as its shape says, out of a few bytes.
+    """
+    import torch
+
+    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_meta:
+        return False
+    return tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.dtype.itemsize
 
 
 def bytes_of(tensor: Tensor) -> memoryview:
