@@ -65,9 +65,41 @@ def test_words_that_mean_nothing_are_told_all_at_once(capsys: pytest.CaptureFixt
     assert "`big` is no size" in told
 
 
-@pytest.mark.parametrize("words", [[], ["modles"], ["models", "--colour", "red"], ["models", "x"]])
+@pytest.mark.parametrize(
+    "words", [[], ["modles"], ["models", "--colour", "red"], ["models", "zzzz"]]
+)
 def test_a_wrong_word_is_a_problem(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert "fix:" in said(capsys, "list", *words, code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "id", "not_id"),
+    [
+        (["models", "qwen3"], "Qwen/Qwen3-8B", "Qwen/Qwen-7B"),
+        (["qwen3"], "Qwen/Qwen3-8B", "Qwen/Qwen-7B"),
+        (["qwen2.5 7B"], "Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-72B-Instruct"),
+        (["models", "0.5b", "qwen"], "Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct"),
+        (["llama3"], "meta-llama/Meta-Llama-3-8B", "Qwen/Qwen3-8B"),
+    ],
+)
+def test_half_a_name_finds_its_models(
+    capsys: pytest.CaptureFixture[str], words: list[str], id: str, not_id: str
+) -> None:
+    found = {row["huggingface"] for row in json.loads(said(capsys, "list", *words, "--json"))}
+    assert id in found
+    assert not_id not in found
+
+
+def test_a_word_is_looked_for_among_data_sets_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "alpaca-zh" in said(capsys, "list", "datasets", "ALPACA")
+    assert main(["list", "qwen", "math"]) == 0
+    assert "data sets match" not in capsys.readouterr().err  # none has both words
+
+
+def test_several_families_are_listed_together(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(said(capsys, "list", "models", "--family", "qwen,Llama", "--json"))
+    assert {row["family"] for row in found} == {"qwen", "llama"}
+    assert "write `qwen`" in said(capsys, "list", "models", "--family", "qwne,llama", code=2)
 
 
 def test_data_sets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from swift.cli import catalog
 from swift.cli.flags import Line, split
 from swift.core.errors import Problem, UserError, nearest
-from swift.model.names import Row, rows
+from swift.dataset.names import datasets
+from swift.dataset.names import near as near_data
+from swift.model.names import Row, near, rows
+from swift.model.search import holds, search
 
-USAGE = """usage: swift list models [--family NAME] [--modality WORD] [--kind WORD] [--size '<8']
-                         [--count] [--json]
-       swift list datasets [--task WORD] [--language WORD] [--tag WORD] [--count] [--json]
+USAGE = """usage: swift list [models] [WORD ...] [--family NAME] [--modality WORD] [--kind WORD]
+                  [--size '<8'] [--count] [--json]
+       swift list datasets [WORD ...] [--task WORD] [--language WORD] [--tag WORD]
+                  [--count] [--json]
 
-  --family     qwen, llama, internvl, ...
+  WORD         only what has every word in its names: qwen2.5 7b
+  --family     qwen, llama, internvl, ...; several with commas
   --modality   text (nothing else), vision, image, video, audio, multimodal
   --kind       base, chat, reasoning, reward, embedding, reranker, asr, ...
   --size       billions of parameters: 7, '<8', '>=30', 3-8
@@ -47,11 +53,16 @@ def main(verb: str, words: list[str]) -> int:
     if wants_help:
         print(USAGE)
         return 0
-    things = line.files[0] if line.files else ""
-    if things not in ("models", "datasets") or len(line.files) > 1:
-        what = f"`swift list {' '.join(line.files)}` is no list" if things else "list what?"
-        raise UserError(Problem(what=what, fix="swift list models, or swift list datasets"))
-    shown = _models(line) if things == "models" else _datasets(line)
+    if not line.files:
+        fix = "swift list models, or swift list datasets, or swift list qwen3"
+        raise UserError(Problem(what="list what?", fix=fix))
+    named = line.files[0] in ("models", "datasets")
+    things = line.files[0] if named else "models"
+    sought = line.files[named:]
+    shown = (_models if things == "models" else _datasets)(line, sought)
+    if not named and (others := len(_data_with(sought))):
+        said = " ".join(sought)
+        print(f"{others} data sets match too: swift list datasets {said}", file=sys.stderr)
     if count:
         print(_count(shown, things, as_json is not None))
     elif as_json:
@@ -84,14 +95,19 @@ def chosen(
     ):
         if word is None:
             continue
-        said = word.casefold()
-        if said not in known:
-            what = f"no model has the {key} `{word}`"
-            problems.append(Problem(where=f"--{key}", what=what, fix=nearest(said, sorted(known))))
-        elif key == "modality":
-            checks.append(_READS[said])
-        else:
-            checks.append(_equals(key, said))
+        said = (
+            [w.strip() for w in word.casefold().split(",")]
+            if key == "family"
+            else [word.casefold()]
+        )
+        for strange in (w for w in said if w not in known):
+            what = f"no model has the {key} `{strange}`"
+            fix = nearest(strange, sorted(known))
+            problems.append(Problem(where=f"--{key}", what=what, fix=fix))
+        if key != "modality":
+            checks.append(_is_one(key, said))
+        elif said[0] in known:
+            checks.append(_READS[said[0]])
     if size:
         checks.append(_sized(size, problems))
     if problems:
@@ -99,8 +115,8 @@ def chosen(
     return [row for row in rows() if all(check(row) for check in checks)]
 
 
-def _equals(key: str, said: str) -> Callable[[Row], bool]:
-    return lambda row: getattr(row, key) == said
+def _is_one(key: str, said: Sequence[str]) -> Callable[[Row], bool]:
+    return lambda row: getattr(row, key) in said
 
 
 def _sized(said: str, problems: list[Problem]) -> Callable[[Row], bool]:
@@ -123,19 +139,40 @@ def _sized(said: str, problems: list[Problem]) -> Callable[[Row], bool]:
     return lambda row: row.size > 0 and fit(row.size)
 
 
-def _models(line: Line) -> list[dict[str, Any]]:
+def _models(line: Line, sought: Sequence[str]) -> list[dict[str, Any]]:
     wishes, line = _wishes(line, ("family", "modality", "kind", "size"))
     _nothing_else(line)
-    found = chosen(**wishes)
+    met = {id(row) for row in search(sought)}
+    if sought and not met:
+        raise _nothing_has("model", sought, near(" ".join(sought)))
+    found = [row for row in chosen(**wishes) if id(row) in met]
     found.sort(key=lambda row: (row.family, row.structure, row.size, row.name.casefold()))
     fields = [name for name in Row.__slots__ if name != "names"]
     return [{f: getattr(row, f) for f in (*fields, "names")} for row in found]
 
 
-def _datasets(line: Line) -> list[dict[str, Any]]:
+def _datasets(line: Line, sought: Sequence[str]) -> list[dict[str, Any]]:
     wishes, line = _wishes(line, catalog.KEYS)
     _nothing_else(line)
-    return [catalog.as_dict(row) for row in catalog.chosen(wishes)]
+    met = _data_with(sought)
+    if sought and not met:
+        raise _nothing_has("data set", sought, near_data(" ".join(sought)))
+    return [catalog.as_dict(row) for row in catalog.chosen(wishes) if row.name in met]
+
+
+def _data_with(sought: Sequence[str]) -> set[str]:
+    """Return the names of the data sets that hold every word."""
+    words = " ".join(sought).split()
+    return {
+        row.name
+        for row in datasets
+        if all(holds((row.name, *row.names, row.huggingface, row.modelscope), w) for w in words)
+    }
+
+
+def _nothing_has(thing: str, sought: Sequence[str], close: Sequence[str]) -> UserError:
+    fix = "write " + " or ".join(f"`{name}`" for name in close) if close else "say fewer words"
+    return UserError(Problem(what=f"no {thing} has `{' '.join(sought)}` in its names", fix=fix))
 
 
 def _wishes(line: Line, keys: Sequence[str]) -> tuple[dict[str, Any], Line]:
