@@ -99,6 +99,25 @@ def test_an_unknown_name_gets_the_nearest(hub: Path, tmp_path: Path, id: str, ne
         find_model(id, tmp_path / "cache")
 
 
+@pytest.mark.parametrize(
+    ("id", "fix"),
+    [
+        ("qwen3", r"run `swift list models qwen3` \([0-9]+ models\)"),
+        ("llama3", "run `swift list models llama3` "),
+        ("mixtral", "run `swift list models mixtral` "),
+        ("gpt-oss", "run `swift list models gpt-oss` "),
+        ("mistral-7b", "run `swift list models mistral-7b` "),
+        ("qwen2.5-vl-7b", "write `Qwen2.5-VL-7B-Instruct`"),
+        ("Qwen/Qwen3-8B-Instruct", "write `Qwen/Qwen3-8B`"),
+    ],
+)
+def test_half_a_name_gets_the_models_that_begin_so(
+    hub: Path, tmp_path: Path, id: str, fix: str
+) -> None:
+    with pytest.raises(PlanError, match=f"fix: {fix}"):
+        find_model(id, tmp_path / "cache")
+
+
 @pytest.mark.parametrize("id", ["", "../hub", "~nobody-of-that-name/x", "a" * 5000, "Acme/empty"])
 def test_no_name_is_too_odd_for_a_problem(hub: Path, tmp_path: Path, id: str) -> None:
     with pytest.raises(PlanError, match="there is no model"):

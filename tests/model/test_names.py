@@ -165,7 +165,7 @@ def test_several_equally_near_names_are_all_said(
 ) -> None:
     monkeypatch.delenv("SWIFT_HUB", raising=False)
     with pytest.raises(PlanError, match=r"write `Qwen2\.5-7B` or `Qwen2-7B`"):
-        find_model("qwen25-7b", tmp_path)
+        find_model("qwne25-7b", tmp_path)
 
 
 def test_looking_a_name_up_is_cheap_and_loads_nothing_heavy() -> None:

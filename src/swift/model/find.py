@@ -13,6 +13,7 @@ from swift.core.files import cannot_write
 from swift.hub.local import look_up, names, the_one
 from swift.model.names import Row, find, near
 from swift.model.quirks import opened
+from swift.model.search import begun
 
 EMBEDDED = "nano"
 """The tiny model inside the package."""
@@ -114,14 +115,23 @@ def _missing(id: str, folder: Path | None, row: Row | None, root: Path | None) -
             fix=f"give its folder, or unset SWIFT_HUB to fetch it, or let it hold {place}",
         )
     hint = near(id, [EMBEDDED, *(names(root, "models") if root else [])])
-    words = (
-        "write " + " or ".join(f"`{name}`" for name in hint) if hint else "run `swift list models`"
-    )
+    words = _words(id, hint)
     return Problem(
         where="model",
         what=f"there is no model `{id}`: {looked}; {hub}; the embedded one is `{EMBEDDED}`",
         fix=f"{words}, or give the folder of a model",
     )
+
+
+def _words(id: str, hint: tuple[str, ...]) -> str:
+    """Return how to say a model that is named `id` by mistake, or by half."""
+    start = begun(id)
+    if start.name:
+        hint = (start.name,)
+    lists = f"run `swift list models {id}` ({start.many} models)" if start.many else ""
+    if hint and (start.name or not lists or not start.starts):
+        return "write " + " or ".join(f"`{name}`" for name in hint)
+    return lists or "run `swift list models`"
 
 
 def _lay_out(source: Path, cache: Path) -> Path:

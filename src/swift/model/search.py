@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from swift.model.names import Row, rows
+from swift.model.names import Row, bare, rows
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)b")
 _MARKS = re.compile(r"[-_.\s]")
@@ -37,3 +38,45 @@ def _holds(row: Row, word: str) -> bool:
     return bool(size and float(size[1]) == row.size) or holds(
         (*row.ids, *row.names, row.family), word
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Begun:
+    """What a name that no row has shares its beginning with."""
+
+    name: str
+    """The one name that is meant, if that is clear; else ""."""
+
+    many: int
+    """How many models `search` finds for it."""
+
+    starts: bool
+    """Whether known names begin with it."""
+
+
+def begun(said: str) -> Begun:
+    """Return what a name means that is the beginning of known names, or that one is of it.
+
+    `Qwen/Qwen3-8B-Instruct` means Qwen/Qwen3-8B; `qwen2.5-vl-7b` Qwen2.5-VL-7B-Instruct, with which
+    all names that begin so begin; `qwen3` means no one model, but many.
+    """
+    word = said.strip().casefold()
+    names = {
+        name.casefold(): name
+        for row in reversed(rows())
+        for name in (row.ids if "/" in word else (*row.names, *map(bare, row.ids)))
+    }
+    many = len(search([word])) if word else 0
+    start = _MARKS.sub("", word)
+    longer = sorted((n for n in names if start and _MARKS.sub("", n).startswith(start)), key=len)
+    if longer:
+        least = _MARKS.sub("", longer[0])
+        clear = all(_MARKS.sub("", name).startswith(least) for name in longer)
+        return Begun(name=names[longer[0]] if clear else "", many=many, starts=True)
+    shorter = [name for name in names if _begins(word, name)]
+    return Begun(name=names[max(shorter, key=len)] if shorter else "", many=many, starts=False)
+
+
+def _begins(longer: str, name: str) -> bool:
+    """Return whether a name begins with the whole words of a shorter one."""
+    return len(longer) > len(name) and longer.startswith(name) and longer[len(name)] in "-_."
