@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from swift.core.errors import PlanError
 from swift.model.facts import header, read_facts
 from swift.model.find import find_model
+from swift.model.skeleton import skeleton
 from tests.kit import tiny_model, tiny_qwen_v1
 
 Entry = dict[str, Any]
@@ -190,3 +192,105 @@ def test_a_pickle_of_something_else_is_refused(held: object, tmp_path: Path) -> 
     torch.save(held, folder / "pytorch_model.bin")
     with pytest.raises(PlanError, match="no map of whole tensors"):
         find_model(str(folder), tmp_path / "cache")
+
+
+def edited(whole: Path, folder: Path, **keys: object) -> Path:
+    """Return a folder like `whole` whose config.json says something else."""
+    said = json.loads((whole / "config.json").read_text()) | keys
+    path = like(whole, folder) / "config.json"
+    path.unlink()
+    path.write_text(json.dumps(said))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("architectures", [5]),
+        ("architectures", {"a": 1}),
+        ("architectures", "Qwen2ForCausalLM"),
+        ("model_type", 5),
+        ("model_type", ["qwen2"]),
+        ("text_config", 5),
+        ("text_config", [1]),
+        ("hidden_size", "x"),
+        ("hidden_size", 0),
+        ("hidden_size", -4),
+        ("hidden_size", 1.5),
+        ("hidden_size", True),
+        ("hidden_size", math.nan),
+        ("hidden_size", math.inf),
+        ("hidden_size", 10**12),
+        ("vocab_size", 10**15),
+        ("vocab_size", 10**400),
+        ("num_attention_heads", 0),
+        ("num_key_value_heads", [2, 2]),
+        ("num_hidden_layers", -1),
+        ("num_hidden_layers", 10**9),
+        ("num_hidden_layers", 1e300),
+        ("max_position_embeddings", "x"),
+        ("max_position_embeddings", -5),
+    ],
+)
+def test_a_key_that_is_none_is_refused_by_its_name(
+    key: str, said: object, whole: Path, tmp_path: Path
+) -> None:
+    folder = edited(whole, tmp_path / "model", **{key: said})
+    with pytest.raises(PlanError) as caught:
+        read_facts("mine", folder)
+    (problem,) = caught.value.problems
+    assert problem.where == str(folder / "config.json")
+    assert f"`{key}`" in problem.what
+
+
+def test_all_odd_keys_are_named_at_once(whole: Path, tmp_path: Path) -> None:
+    folder = edited(whole, tmp_path / "model", model_type=5, hidden_size="x", vocab_size=-1)
+    with pytest.raises(PlanError) as caught:
+        read_facts("mine", folder)
+    assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize("key", ["n_layer", "decoder_layers", "depth"])
+def test_layers_are_counted_under_any_familys_name(key: str, whole: Path, tmp_path: Path) -> None:
+    folder = edited(whole, tmp_path / "model", inner_config={key: 10**9})
+    with pytest.raises(PlanError, match=f"`{key}` is 1000000000, but its files hold"):
+        read_facts("mine", folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("rope_parameters", 5),
+        ("quantization_config", []),
+        ("dtype", "os.system"),
+        ("eos_token_id", {"a": 1}),
+        ("intermediate_size", -4),
+        ("hidden_act", "no_such"),
+    ],
+)
+def test_what_transformers_raises_names_the_file(
+    key: str, said: object, whole: Path, tmp_path: Path
+) -> None:
+    folder = edited(whole, tmp_path / "model", **{key: said})
+    facts = read_facts("mine", folder)
+    with pytest.raises(PlanError) as caught:
+        skeleton(facts, "sdpa")
+    assert caught.value.problems[0].where == str(folder / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "says"),
+    [
+        ("layer_norm_epsilon", 10**13, "expected float, got int"),
+        ("num_hidden_layers", 10**9, "its files hold"),
+    ],
+)
+def test_a_layout_with_odd_numbers_is_not_rewritten(
+    key: str, said: object, says: str, tmp_path: Path
+) -> None:
+    folder = tiny_qwen_v1(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text()) | {key: said}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(PlanError, match=says) as caught:
+        find_model(str(folder), tmp_path / "cache")
+    assert caught.value.problems[0].where == str(folder / "config.json")

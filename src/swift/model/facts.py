@@ -10,6 +10,7 @@ from typing import Any
 
 from swift.core.errors import PlanError, Problem
 from swift.core.schema import Value
+from swift.model._config import odd_keys, too_large
 from swift.model._header import entries, indexed
 from swift.model.allowed import Code, read_code
 from swift.model.code import refusal
@@ -88,14 +89,19 @@ def read_facts(id: str, folder: Path, *, trust: bool = False) -> ModelFacts:
     refused = refusal(id, config)
     if refused is not None and not trust:
         raise PlanError(refused)
+    path = str(folder / "config.json")
+    if odd := odd_keys(config, path):
+        raise PlanError(odd)
     text = config.get("text_config") or config
-    parameters, dtype = _stored(folder)
+    parameters, dtype, tensors = _stored(folder)
+    if large := too_large(config, path, tensors, parameters):
+        raise PlanError(large)
     heads = text.get("num_attention_heads") or 1
     return ModelFacts(
         id=id,
         folder=str(folder),
         architecture=(config.get("architectures") or ["?"])[0],
-        model_type=config.get("model_type", "?"),
+        model_type=config.get("model_type") or "?",
         parameters=parameters,
         dtype=dtype,
         layers=text.get("num_hidden_layers") or 0,
@@ -154,7 +160,8 @@ def header(path: Path) -> dict[str, dict[str, Any]]:
     return entries(path)
 
 
-def _stored(folder: Path) -> tuple[int, str]:
+def _stored(folder: Path) -> tuple[int, str, int]:
+    """Return (numbers in the files, the type of most, tensors)."""
     files = weight_files(folder)
     if not files:
         raise PlanError(
@@ -164,11 +171,11 @@ def _stored(folder: Path) -> tuple[int, str]:
                 fix="convert its weights: model.save_pretrained(folder)",
             )
         )
+    found = [entry for file in files for entry in header(file).values()]
     sizes: Counter[str] = Counter()
-    for file in files:
-        for entry in header(file).values():
-            sizes[entry["dtype"]] += math.prod(entry["shape"])
+    for entry in found:
+        sizes[entry["dtype"]] += math.prod(entry["shape"])
     if not sizes.total():
         what = "its weight files hold no numbers"
         raise PlanError(Problem(where=str(folder), what=what, fix="fetch it again"))
-    return sizes.total(), _DTYPES.get(sizes.most_common(1)[0][0], "float32")
+    return sizes.total(), _DTYPES.get(sizes.most_common(1)[0][0], "float32"), len(found)

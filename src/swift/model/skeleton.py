@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from swift.core.errors import PlanError
     from swift.model.facts import ModelFacts
 
 
@@ -31,7 +32,6 @@ def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from swift.core.errors import PlanError, Problem
     from swift.model.allowed import failed, may_run
     from swift.model.structures import enrol
 
@@ -47,18 +47,26 @@ def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
     except Exception as error:  # the folder's own code may raise anything
         if own:
             raise failed(facts, error) from error
-        if not isinstance(error, ValueError):
-            raise
-        raise PlanError(
-            Problem(
-                where="model",
-                what=f"{facts.id}: transformers has no causal language model for it ({error})",
-            )
-        ) from error
+        if error.args == (attention,):
+            raise  # a KeyError: the architecture looks its attention up in a table of its own
+        raise _unbuilt(facts, error) from error
     model.tie_weights()  # type: ignore[operator]
     _fill_buffers(model, Path(facts.folder))
     model.config._name_or_path = facts.folder  # type: ignore[union-attr]
     return model
+
+
+def _unbuilt(facts: ModelFacts, error: Exception) -> PlanError:
+    """Return what to say when transformers builds nothing out of a config.json."""
+    from swift.core.errors import PlanError, Problem
+
+    said = " ".join(str(error).split())[:300] or "?"
+    where = str(Path(facts.folder) / "config.json")
+    if isinstance(error, ValueError):
+        what = f"{facts.id}: transformers has no causal language model for it ({said})"
+        return PlanError(Problem(where=where, what=what))
+    what = f"transformers builds no model of it: {type(error).__name__}: {said}"
+    return PlanError(Problem(where=where, what=what, fix="fetch the folder again"))
 
 
 def attention_of(model: nn.Module) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from swift.chat._special import read_json
 from swift.core.errors import MachineError, PlanError, Problem
 from swift.core.files import cannot_write, free_bytes, whole_folder
 from swift.hub.shelf import commit_of
+from swift.model._config import too_large
 from swift.model.quirks._layout import Layout
 from swift.model.quirks._stored import FLOATS, Stored, shards, write
 
@@ -97,7 +99,7 @@ def _native(found: Sequence[Sequence[Stored]], layout: Layout, folder: Path) -> 
     Raises:
         PlanError: Weights lack, are unknown, or have shapes that transformers does not expect.
     """
-    shapes = _shapes(layout.config)
+    shapes = _shapes(layout.config, folder / "config.json", [w for shard in found for w in shard])
     made = [[part for weight in shard for part in layout.weights(weight)] for shard in found]
     if layout.config["tie_word_embeddings"]:
         made = [[w for w in shard if w.name != "lm_head.weight"] for shard in made]
@@ -124,18 +126,31 @@ def _native(found: Sequence[Sequence[Stored]], layout: Layout, folder: Path) -> 
     return [shard for shard in made if shard]
 
 
-def _shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return name and shape of each weight that transformers' model of `config` has."""
+def _shapes(
+    config: Mapping[str, Any], path: Path, found: Sequence[Stored]
+) -> dict[str, tuple[int, ...]]:
+    """Return name and shape of each weight that transformers' model of `config` has.
+
+    Raises:
+        PlanError: It announces more than the weights found, or transformers cannot build it.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    if large := too_large(config, str(path), len(found), sum(math.prod(w.shape) for w in found)):
+        raise PlanError(large)
     words = {
         key: said for key, said in config.items() if key not in ("model_type", "architectures")
     }
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            AutoConfig.for_model(config["model_type"], **words)
-        )
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(
+                AutoConfig.for_model(config["model_type"], **words)
+            )
+    except Exception as error:  # whatever stands in a configuration reaches transformers
+        what = f"transformers builds no model of it: {' '.join(str(error).split())[:300]}"
+        fix = "fetch the folder again"
+        raise PlanError(Problem(where=str(path), what=what, fix=fix)) from error
     return {name: tuple(weight.shape) for name, weight in model.named_parameters()}
 
 
