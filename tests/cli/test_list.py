@@ -199,3 +199,17 @@ def test_show_survives_a_spoilt_configuration(
 
 def test_an_unknown_model_gets_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert "write `Qwen-7B`" in said(capsys, "show", "qwne-7b", code=2)
+
+
+def test_show_of_a_file_says_that_it_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("words")
+    assert "is a file, and a model is a folder" in said(capsys, "show", str(path), code=2)
+
+
+def test_show_takes_the_flag_of_other_verbs_though_it_runs_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert said(capsys, "show", "nano", "--trust_remote_code") == said(capsys, "show", "nano")

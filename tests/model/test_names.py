@@ -156,6 +156,19 @@ def test_two_hundred_typos_get_the_name_that_was_meant() -> None:
     )  # four and more equally near: one in a row of sizes, or a twice changed one
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "https://huggingface.co/Qwen/Qwen3-8B",
+        "https://huggingface.co/Qwen/Qwen3-8B/tree/main",
+        "https://www.modelscope.cn/models/Qwen/Qwen3-8B/summary",
+        "https://modelscope.cn/models/qwen/qwen3-8b?x=1",
+    ],
+)
+def test_the_page_of_a_model_is_its_name(page: str) -> None:
+    assert find(page) is find("Qwen/Qwen3-8B") is not None
+
+
 def test_a_word_far_from_every_name_has_no_hint() -> None:
     assert resolve("something-entirely-different") == Nearest(names=())
 

@@ -9,11 +9,14 @@ from typing import Any
 
 from swift.cli.fetched import Downloads
 from swift.cli.flags import split
-from swift.core.env import hub_root
+from swift.core.env import cache_home, hub_root
 from swift.core.errors import Problem, SwiftError, UserError
+from swift.core.files import path_of
 from swift.hub.fetch import fetch
 from swift.hub.ref import Ref
 from swift.hub.shelf import commit_of
+from swift.model.find import EMBEDDED, find_model
+from swift.model.names import find
 
 _HELP = """usage: swift download NAME... [--dataset] [--hub HUB] [--revision R]
                       [--include PATTERN ...] [--to DIR]
@@ -88,7 +91,28 @@ def _fetch_all(names: tuple[str, ...], kind: str, said: Mapping[str, Any]) -> in
     raise failures[-1]
 
 
+def _here(name: str) -> Path | None:
+    """Return the folder of a model that no hub is asked for: a path, or the embedded one.
+
+    Raises:
+        PlanError: It is no name of the catalogue, and no ORG/NAME that a hub could have.
+    """
+    if (
+        ((path := path_of(name)) is not None and path.is_dir())
+        or name.lower() == EMBEDDED
+        or (len(name) <= 96 and find(name) is None and "/" not in name)
+    ):
+        return find_model(name, cache_home(), local=True)
+    return None
+
+
 def _fetch_one(name: str, kind: str, said: Mapping[str, Any]) -> Path:
+    if kind == "models" and not said["to"]:
+        root = hub_root()
+        found = find_model(name, cache_home(), local=True) if root else _here(name)
+        if found is not None:
+            print(f"{name} is here already", file=sys.stderr)
+            return found
     if (root := hub_root()) is not None:
         what = f"SWIFT_HUB is a folder ({root}), from which nothing is fetched"
         raise UserError(Problem(where="SWIFT_HUB", what=what, fix="unset SWIFT_HUB"))

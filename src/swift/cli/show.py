@@ -13,6 +13,7 @@ from swift.cli import catalog
 from swift.cli.flags import split
 from swift.core.env import cache_home
 from swift.core.errors import Problem, SwiftError, UserError
+from swift.core.files import path_of
 from swift.model.abilities import served
 from swift.model.code import is_native
 from swift.model.facts import read_config
@@ -30,9 +31,12 @@ USAGE = """usage: swift show NAME|FOLDER [--json]
 
 def main(verb: str, words: list[str]) -> int:
     """Print what is known of a model or a data set; nothing is fetched."""
-    line = split(words, alone=frozenset({"json", "help"}), many=lambda name: False)
+    line = split(
+        words, alone=frozenset({"json", "help", "trust_remote_code"}), many=lambda name: False
+    )
     as_json, line = line.pick("json")
     wants_help, line = line.pick("help")
+    _, line = line.pick("trust_remote_code")  # as other verbs take it; nothing is run here
     if wants_help:
         print(f"{USAGE}\n\nSay what is known of a model or a data set; nothing is fetched.")
         return 0
@@ -54,6 +58,9 @@ def known_of(name: str) -> dict[str, Any]:
     Raises:
         PlanError: There is no such model.
     """
+    if (path := path_of(name)) is not None and path.is_file():
+        what = f"`{name}` is a file, and a model is a folder"
+        raise UserError(Problem(where="model", what=what, fix=f"swift show {Path(name).parent}"))
     row, folder = find(name), None
     try:
         folder = find_model(name, cache_home(), local=True)

@@ -14,12 +14,19 @@ and among equals to the one that stands first in the file.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from swift.core.near import nearest_of
 from swift.core.table import Table, remembered
+
+_ADDRESS = re.compile(
+    r"https?://(?:www\.)?(?:huggingface\.co|hf\.co|modelscope\.(?:cn|ai)/models)/"
+    r"([^/?#]+/[^/?#]+)(?:[/?#].*)?"
+)
+"""A model's page on a hub, which is a name too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +90,7 @@ def resolve(name: str) -> Row | Nearest:
 
 def find(name: str) -> Row | None:
     """Return the row that `name` means; None where no row has that name."""
-    return _index().get(name.strip().casefold())
+    return _index().get(_ADDRESS.sub(r"\1", name.strip()).casefold())
 
 
 def near(name: str, also: Iterable[str] = (), most: int = 3) -> tuple[str, ...]:
