@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from swift.core.errors import PlanError
+from swift.model.abilities import served
 from swift.model.facts import header, read_facts
 from swift.model.find import find_model
 from swift.model.skeleton import skeleton
@@ -294,3 +295,8 @@ def test_a_layout_with_odd_numbers_is_not_rewritten(
     with pytest.raises(PlanError, match=says) as caught:
         find_model(str(folder), tmp_path / "cache")
     assert caught.value.problems[0].where == str(folder / "config.json")
+
+
+@pytest.mark.parametrize("keys", [{"architectures": {"a": 1}}, {"layer_types": 5}])
+def test_odd_keys_are_no_reason_to_fail_where_a_model_is_only_shown(keys: dict[str, Any]) -> None:
+    assert not served({"model_type": "qwen2", **keys})

@@ -88,8 +88,9 @@ def served(config: Mapping[str, Any]) -> str | None:
     text = config.get("text_config")
     if why := of_layers(text if isinstance(text, dict) else config):
         return why
-    names = config.get("architectures") or [""]
-    can = abilities(str(config.get("model_type")), str(names[0]))
+    names = config.get("architectures")
+    first = names[0] if isinstance(names, list) and names else ""
+    can = abilities(str(config.get("model_type")), str(first))
     return can.unpaged if can else None
 
 
@@ -98,7 +99,8 @@ def of_layers(text: Mapping[str, Any]) -> str:
 
     Some of them keep something else than keys and values of their own.
     """
-    others = {str(t) for t in text.get("layer_types") or ()}
+    said = text.get("layer_types")
+    others = {str(t) for t in said} if isinstance(said, list | tuple) else set()
     others -= {"full_attention", "sliding_attention"}
     if others:
         return f"some of its layers are {', '.join(sorted(others))}"

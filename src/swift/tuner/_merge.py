@@ -56,7 +56,7 @@ def read_adapter(adapter: Path) -> tuple[dict[str, Any], Path]:
         config = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(config, dict):
             raise ValueError("it is no map")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PlanError(
             Problem(where=str(path), what=f"no adapter's configuration: {error}")
         ) from error
@@ -93,6 +93,40 @@ def _check_kind(config: Mapping[str, Any], path: Path, names: Iterable[str]) -> 
     raise PlanError(Problem(where=where, what=what, fix="save it anew with PEFT"))
 
 
+def _check_scales(config: Mapping[str, Any], path: Path) -> None:
+    """Compare what an adapter's configuration says of its scale with what a scale can be.
+
+    Raises:
+        PlanError: It is no number, or its pattern no map of regular expressions to numbers.
+    """
+    said = config.get("alpha_pattern") or {}
+    patterns: dict[str, Any] = said if isinstance(said, dict) else {}
+    alphas = {"lora_alpha": config.get("lora_alpha", 8)}
+    alphas |= {f"alpha_pattern {pattern}": alpha for pattern, alpha in patterns.items()}
+    wrong = [] if said == patterns else ["`alpha_pattern` is no map"]
+    wrong += [
+        f"`{key}` is {str(alpha)[:60]}, not a number"
+        for key, alpha in alphas.items()
+        if type(alpha) not in (int, float) or not abs(alpha) < _LARGEST
+    ]
+    wrong += [f"`alpha_pattern {p}` is no pattern" for p in patterns if not _compiles(p)]
+    if wrong:
+        fix = "save it anew with PEFT"
+        raise PlanError([Problem(where=str(path), what=what, fix=fix) for what in wrong])
+
+
+_LARGEST = 1e30
+"""A scale beyond it leaves no number of a weight finite."""
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
+
+
 class _Added:
     """W + scale B A, computed in float32 (float64 for float64), in the dtype of W."""
 
@@ -104,21 +138,20 @@ class _Added:
         shapes: Mapping[str, tuple[int, ...]],
     ) -> None:
         self._base, self._config = base, config
+        _check_scales(config, file.with_name("adapter_config.json"))
         self._file: Any = safe_open(file, framework="pt", device="cpu")
-        stored = [n for n in header(file) if n.endswith(".lora_A.weight")]
+        shape_of = {name: tuple(entry["shape"]) for name, entry in header(file).items()}
+        stored = [n for n in shape_of if n.endswith(".lora_A.weight")]
         self._names = {
             n.removeprefix("base_model.model.").replace(".lora_A.", "."): n for n in stored
         }
-        stored_as = header(file)
-        for name, a in self._names.items():
+        for name, n in self._names.items():
+            a, b = shape_of[n], shape_of.get(n.replace("lora_A", "lora_B"), ())
             if name not in base:
                 what = f"the adapter changes `{name}`, which the base model does not have"
-            elif shapes.get(name) != (
-                made := (
-                    stored_as[a.replace("lora_A", "lora_B")]["shape"][0],
-                    stored_as[a]["shape"][1],
-                )
-            ):
+            elif not (len(a) == len(b) == 2 and a[0] == b[1] > 0):
+                what = f"the adapter's `{name}` is no product of two matrices: {b} and {a}"
+            elif shapes.get(name) != (made := (b[0], a[1])):
                 what = f"the adapter's `{name}` is {made}, the base model's {shapes.get(name)}"
             else:
                 continue
@@ -155,10 +188,17 @@ def applied(model: nn.Module, adapter: Path, trainable: bool) -> nn.Module:
     from peft import PeftModel
 
     read_adapter(adapter)
-    with quiet():
-        wrapped: nn.Module = PeftModel.from_pretrained(
-            model, str(adapter), autocast_adapter_dtype=trainable, is_trainable=trainable
-        )
+    try:
+        with quiet():
+            wrapped: nn.Module = PeftModel.from_pretrained(
+                model, str(adapter), autocast_adapter_dtype=trainable, is_trainable=trainable
+            )
+    except Exception as error:  # whatever stands in a configuration reaches PEFT
+        said = " ".join(str(error).split())[:300] or "?"
+        what = f"PEFT cannot put the adapter on this model: {type(error).__name__}: {said}"
+        fix = "give the base it belongs to, or save it anew with PEFT"
+        where = str(adapter / "adapter_config.json")
+        raise PlanError(Problem(where=where, what=what, fix=fix)) from error
     return wrapped
 
 
