@@ -215,3 +215,13 @@ def test_any_bytes_in_any_file_end_as_rows_or_a_data_error(data: bytes, suffix: 
         except DataError:
             return
     assert all((r.row is None) == bool(r.trouble) for r in found)
+
+
+@pytest.mark.parametrize("name", ["#5", " #5", "#"])
+def test_a_number_of_no_data_set_reads_no_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.jsonl").write_text('{"text": "x"}\n')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="names no data set"):
+        find(name)

@@ -69,6 +69,9 @@ def find(name: str, *, subset: str = "", part: str = "", documents: str = "file"
         DataError: There is none, or it has no such subset or part; every place is named.
         UserError: SWIFT_HUB names no hub, or several of its data sets have that name.
     """
+    if not name.partition("#")[0].strip():  # "$DATA#500" of a script whose DATA is not set
+        what = f"`{name}` names no data set"
+        raise DataError(Problem(where="dataset", what=what, fix="write its name before the #"))
     source = _found(name, tuple(filter(None, subset.split("/"))))
     if part and not source.generator and part not in source.parts:
         has = ", ".join(source.parts)

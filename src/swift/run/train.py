@@ -123,6 +123,7 @@ def _train(
         job = _job(plan, policy, frozen, feed, write, event, signals)
         reason = run(job, start)
         if ranks.rank == 0 and prepared.stream is not None:
+            event("data", split="train", text=prepared.reports["train"].describe())
             write_reports(prepared.reports, folder)
     if reason == "interrupted":
         raise _interrupted(folder, signals.asked)
