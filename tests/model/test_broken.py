@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from swift.api import prepare_model
 from swift.core.errors import PlanError
 from swift.model.abilities import served
 from swift.model.facts import header, read_facts
@@ -277,6 +278,13 @@ def test_what_transformers_raises_names_the_file(
     with pytest.raises(PlanError) as caught:
         skeleton(facts, "sdpa")
     assert caught.value.problems[0].where == str(folder / "config.json")
+
+
+@pytest.mark.parametrize(("key", "said"), [("rope_parameters", 5), ("eos_token_id", {"a": 1})])
+def test_so_does_the_library(key: str, said: object, whole: Path, tmp_path: Path) -> None:
+    folder = edited(whole, tmp_path / "model", **{key: said})
+    with pytest.raises(PlanError, match=f"builds no model of it.*{key}"):
+        prepare_model(folder)
 
 
 @pytest.mark.parametrize(

@@ -169,13 +169,16 @@ def prepare_model(
     from swift.checkpoint import served
     from swift.model.allowed import may_run
     from swift.model.facts import read_facts
+    from swift.model.skeleton import configured
     from swift.model.structures import enrol
     from swift.tuner import applied
 
     named = str(model)
     what = served(named, revision=revision, trust=trust_remote_code)
     enrol()
-    own = may_run(read_facts(named, what.folder, trust=trust_remote_code))
+    facts = read_facts(named, what.folder, trust=trust_remote_code)
+    configured(facts)  # what is wrong in config.json is said before the weights are read
+    own = may_run(facts)
     options = {"dtype": "auto", **options, "trust_remote_code": own}
     found: Any = AutoModelForCausalLM.from_pretrained(what.folder, **options)
     if what.adapter is not None:

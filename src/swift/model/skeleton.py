@@ -56,6 +56,23 @@ def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
     return model
 
 
+def configured(facts: ModelFacts) -> Any:
+    """Return transformers' configuration of a model.
+
+    Raises:
+        PlanError: transformers cannot take its config.json, or the folder's own code fails.
+    """
+    from transformers import AutoConfig
+
+    from swift.model.allowed import failed, may_run
+
+    own = may_run(facts)
+    try:
+        return AutoConfig.from_pretrained(facts.folder, trust_remote_code=own)
+    except Exception as error:  # whatever stands in the file reaches the constructor
+        raise (failed(facts, error) if own else _unbuilt(facts, error)) from error
+
+
 def _unbuilt(facts: ModelFacts, error: Exception) -> PlanError:
     """Return what to say when transformers builds nothing out of a config.json."""
     from swift.core.errors import PlanError, Problem
