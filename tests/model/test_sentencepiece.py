@@ -89,6 +89,8 @@ def both(path: Path) -> tuple[Any, Any]:
 def test_the_ids_of_any_text_are_sentencepieces(folder: Path, kind: str, text: str) -> None:
     if text == "<u>":
         return  # the one case that differs: the next test
+    if "<s>" in text:
+        return  # a control token: text to sentencepiece, itself to every tokenizer of transformers
     theirs, ours = both(folder / kind)
     ids = theirs.encode(text)
     assert ours.encode(text).ids == ids
