@@ -94,17 +94,23 @@ def test_the_first_row_that_is_wrong_is_named_as_by_one_process(
     assert said[0] == said[1]
 
 
-def test_a_process_that_dies_is_an_error_in_words(
-    models: Models, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[crowd._Child]:
+    """Return a list to which every process that is started is added."""
     children: list[crowd._Child] = []
     begin = crowd._Child.__init__
 
-    def noted(self: crowd._Child, way: Way) -> None:
+    def note(self: crowd._Child, way: Way) -> None:
         begin(self, way)
         children.append(self)
 
-    monkeypatch.setattr(crowd._Child, "__init__", noted)
+    monkeypatch.setattr(crowd._Child, "__init__", note)
+    return children
+
+
+def test_a_process_that_dies_is_an_error_in_words(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children = noted(monkeypatch)
 
     def rows() -> Iterator[Sample]:
         for number, sample in enumerate(samples(9000)):
@@ -118,14 +124,7 @@ def test_a_process_that_dies_is_an_error_in_words(
 
 
 def test_stopping_ends_all_processes(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    children: list[crowd._Child] = []
-    begin = crowd._Child.__init__
-
-    def noted(self: crowd._Child, way: Way) -> None:
-        begin(self, way)
-        children.append(self)
-
-    monkeypatch.setattr(crowd._Child, "__init__", noted)
+    children = noted(monkeypatch)
 
     def rows() -> Iterator[Sample]:
         for number, sample in enumerate(samples(9000)):

@@ -151,7 +151,7 @@ class RippleModel(RipplePreTrained):
 class RippleForCausalLM(RipplePreTrained, GenerationMixin):
     """A language model."""
 
-    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012 - transformers' own
 
     def __init__(self, config: RippleConfig) -> None:
         super().__init__(config)

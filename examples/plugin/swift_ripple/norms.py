@@ -33,4 +33,5 @@ class Norms(Tuner):
         self, weights: Iterable[tuple[str, Tensor]], model: nn.Module, folder: Path, base: str
     ) -> None:
         """Write the model as transformers does."""
+        # An nn.Module has no such method; every model of transformers has.
         model.save_pretrained(folder, state_dict=dict(weights))  # type: ignore[operator]

@@ -99,6 +99,7 @@ class World(ImmutableSandboxedEnvironment):
         check_operator(operator, left, right)
         return super().call_binop(context, operator, left, right)
 
+    # A template may name an argument `self`: hence jinja2's own names, without N805.
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         """Call what does not make too much."""
         check_method(__obj, args, kwargs)

@@ -108,7 +108,7 @@ class Watched(str):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # a dict would ask it unseen
 
     def startswith(self, said: Any, *place: Any) -> bool:
         """Ask, and keep the answer."""
@@ -156,8 +156,9 @@ class _Split:
     def __iter__(self) -> Any:
         raise Unfollowed("all parts of a split")
 
+    # All of them look at every part; their signatures differ, and none returns.
     __len__ = __bool__ = __contains__ = __eq__ = __iter__  # type: ignore[assignment]
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # a dict would ask it unseen
 
 
 def _unfollowed(what: str) -> Any:

@@ -66,6 +66,7 @@ class Watching(World):
             raise Unfollowed(operator)
         return super().call_binop(context, operator, left, right)
 
+    # A template may name an argument `self`: hence jinja2's own names, without N805.
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         """Refuse to hand a content to what cannot be followed."""
         own = isinstance(getattr(__obj, "__self__", None), dict | list | LoopContext | Watched)
@@ -102,7 +103,7 @@ class _Told(NodeTransformer):
 
 def _call(name: str, argument: nodes.Expr, line: int) -> nodes.Call:
     made = nodes.Call(nodes.Name(name, "load"), [argument], [], None, None)
-    return made.set_lineno(line)  # type: ignore[return-value]
+    return made.set_lineno(line)  # type: ignore[return-value]  # jinja2 says Node of itself
 
 
 def _looked(value: Any) -> Any:
