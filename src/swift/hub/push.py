@@ -14,7 +14,7 @@ from swift.hub.huggingface import HuggingFace
 from swift.hub.modelscope import ModelScope
 from swift.hub.parcel import CARD, MARK, Parcel, Pushed, is_same
 from swift.hub.progress import Show, showing
-from swift.hub.ref import File, Listing
+from swift.hub.ref import File, Listing, Ref
 from swift.hub.refusal import TOKENS, denied, unreached
 from swift.hub.upload_folder import put
 from swift.hub.upload_huggingface import Up as UpHuggingFace
@@ -113,7 +113,7 @@ def _push(parcel: Parcel, site: HuggingFace | ModelScope, web: Web, show: Show) 
         what = f"{parcel.ref.id} is public already, and --private cannot hide it"
         fix = "give another name, or make it private on the hub first"
         raise UserError(Problem(where=site.name, what=what, fix=fix))
-    listing = up.listing(parcel.ref, web)
+    listing = _held(site, parcel.ref, web)
     there = {file.path: file for file in listing.files} if listing else {}
     same = [p for p, f in parcel.files.items() if p in there and is_same(f, there[p])]
     kept = _kept(parcel, there, listing, web) if private is not None else ()
@@ -126,6 +126,16 @@ def _push(parcel: Parcel, site: HuggingFace | ModelScope, web: Web, show: Show) 
         kept=kept,
         commit=commit,
     )
+
+
+def _held(site: HuggingFace | ModelScope, ref: Ref, web: Web) -> Listing | None:
+    """Return what a branch holds; None where it is not there yet."""
+    try:
+        return site.listing(ref, web)
+    except Refused as error:
+        if error.status == 404:
+            return None
+        raise
 
 
 def _kept(

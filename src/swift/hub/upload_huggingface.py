@@ -13,7 +13,7 @@ from swift.core.errors import Problem, UserError
 from swift.hub.huggingface import HuggingFace
 from swift.hub.parcel import Parcel
 from swift.hub.progress import Show
-from swift.hub.ref import Listing, Ref
+from swift.hub.ref import Ref
 from swift.hub.web import Cut, Refused, Unreachable, Web
 
 if TYPE_CHECKING:
@@ -49,15 +49,6 @@ class Up:
                     id, repo_type=kind, private=parcel.private or None, exist_ok=True
                 ),
             )
-
-    def listing(self, ref: Ref, web: Web) -> Listing | None:
-        """Return what a branch holds; None where it is not there yet."""
-        try:
-            return self._site.listing(ref, web)
-        except Refused as error:
-            if error.status == 404:
-                return None
-            raise
 
     def send(self, parcel: Parcel, web: Web, show: Show) -> str:
         """Upload the files with the client's own bars, commit them, return the commit's sha."""

@@ -16,7 +16,7 @@ from swift.core.errors import Problem, UserError
 from swift.hub.modelscope import ModelScope
 from swift.hub.parcel import CARD, Bytes, Parcel, digest_of, opened, size_of
 from swift.hub.progress import Progress, Show, Tally
-from swift.hub.ref import Listing, Ref
+from swift.hub.ref import Ref
 from swift.hub.web import Cut, Refused, Unreachable, Web
 
 _PRIVATE, _PUBLIC = 1, 5
@@ -58,15 +58,6 @@ class Up:
         if license := _license(parcel.files.get(CARD)):
             body["License"] = license
         self._ask("POST", parcel.ref.kind, web, body=body, form=not models)
-
-    def listing(self, ref: Ref, web: Web) -> Listing | None:
-        """Return what a branch holds; None where it holds nothing yet."""
-        try:
-            return self._site.listing(ref, web)
-        except Refused as error:
-            if error.status == 404:
-                return None
-            raise
 
     def send(self, parcel: Parcel, web: Web, show: Show) -> str:
         """Upload the files, commit them, and return the commit's sha where it is told."""
