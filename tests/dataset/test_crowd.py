@@ -119,7 +119,7 @@ def test_a_process_that_dies_is_an_error_in_words(
             yield sample
 
     with pytest.raises(MachineError, match=r"ended by SIGKILL[\s\S]*data.num_proc: 1"):
-        made(models, rows(), 2)
+        made(models, rows(), 3)
     assert [child._process.returncode for child in children] == [-9, -9]
 
 
@@ -133,7 +133,7 @@ def test_stopping_ends_all_processes(models: Models, monkeypatch: pytest.MonkeyP
             yield sample
 
     with pytest.raises(KeyboardInterrupt):
-        made(models, rows(), 2)
+        made(models, rows(), 3)
     assert [child._process.poll() is not None for child in children] == [True, True]
 
 

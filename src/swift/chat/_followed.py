@@ -152,6 +152,7 @@ class Follower:
         fixed, refs = _woven(marked)
         values = [ref.of(messages[ref.message].content) for ref in refs]
         asked += [Asked(r, "bool", "", bool(v)) for r, v in zip(refs, values, strict=True)]
+        asked = [a for a in asked if a.ref.steps or a.method != "bool"]  # the key holds those
         text = "".join(p for pair in zip(fixed, values, strict=False) for p in pair) + fixed[-1]
         rest = rendered.text.removeprefix(text)
         if not rendered.text.startswith(text) or rest not in ("", self._template.end):

@@ -108,6 +108,9 @@ def _shape(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> S
 
 
 def _signs(message: Message) -> tuple[str, ...]:
-    signs = [name for name in ("tool_calls", *REASONING) if message.more.get(name)]
-    thinks = "<think>" in message.content or "</think>" in message.content
-    return (message.role, *signs, *(["<think>"] if thinks else []), str(bool(message.content)))
+    content = message.content
+    thinks = "<think>" in content or "</think>" in content
+    said = (message.role, "<think>" if thinks else "", "said" if content else "")
+    if not message.more:
+        return said
+    return (*said, *(name for name in ("tool_calls", *REASONING) if message.more.get(name)))

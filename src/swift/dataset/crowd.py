@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from swift.core.env import child_environment
@@ -27,11 +26,14 @@ from swift.dataset.cut import Cut, Texts, Way, cut
 if TYPE_CHECKING:
     from typing import IO
 
-ALONE = 20
+ALONE = 40
 """Chunks that one process does before others are worth their start."""
 
-MOST = 6
+MOST = 7
 """Processes that are started unasked: one process reads for all, and feeds no more than these."""
+
+_AHEAD = 4
+"""Chunks given to each process before they are done, so that none waits for the next."""
 
 _CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
 _CHILD += "from swift.dataset.crowd import serve; serve(sys.stdin.buffer, sys.stdout.buffer)"
@@ -63,25 +65,16 @@ def in_order(chunks: Iterator[Texts], way: Way, processes: int | None) -> Done:
 
 
 def _crowd(first: Texts, chunks: Iterator[Texts], way: Way, processes: int) -> Done:
-    children = [_Child(way) for _ in range(processes)]
-    free: SimpleQueue[_Child] = SimpleQueue()
-    for child in children:
-        free.put(child)
-
-    def asked(chunk: Texts) -> Cut:
-        child = free.get()
-        try:
-            return child.ask(chunk)
-        finally:
-            free.put(child)
-
-    pool = ThreadPoolExecutor(processes)
+    """Yield what `processes` make, this one among them: it reads, and helps when all are busy."""
+    children = [_Child(way) for _ in range(processes - 1)]
     under_way: deque[tuple[Texts, Future[Cut]]] = deque()
     try:
         for chunk, error in _with_error(first, chunks):
             if chunk is not None:
-                under_way.append((chunk, pool.submit(asked, chunk)))
-            while under_way and (error or len(under_way) > 2 * processes):
+                child = min(children, key=lambda child: child.waiting)
+                busy = child.waiting >= _AHEAD
+                under_way.append((chunk, _here(chunk, way) if busy else child.ask(chunk)))
+            while under_way and (error or _due(under_way, processes)):
                 begun, made = under_way.popleft()
                 yield begun, made.result()
             if error is not None:
@@ -91,7 +84,17 @@ def _crowd(first: Texts, chunks: Iterator[Texts], way: Way, processes: int) -> D
     finally:
         for child in children:
             child.end()
-        pool.shutdown(cancel_futures=True)
+
+
+def _here(chunk: Texts, way: Way) -> Future[Cut]:
+    made: Future[Cut] = Future()
+    made.set_result(cut(chunk, way))
+    return made
+
+
+def _due(under_way: deque[tuple[Texts, Future[Cut]]], processes: int) -> bool:
+    """Return whether the first chunk is done, or so many are kept behind it that it is awaited."""
+    return under_way[0][1].done() or len(under_way) > 4 * _AHEAD * processes
 
 
 def _with_error(
@@ -107,7 +110,7 @@ def _with_error(
 
 
 class _Child:
-    """A process that tokenises."""
+    """A process that tokenises: it has its next chunk before it gives the last one back."""
 
     def __init__(self, way: Way) -> None:
         self._process = subprocess.Popen(
@@ -118,24 +121,33 @@ class _Child:
             pipesize=1 << 20,
             process_group=0,  # Ctrl+C is the caller's, which ends it
         )
-        self._way: Way | None = way
+        self._sends, self._gets = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._asked: list[Future[Cut]] = []
+        self._sends.submit(self._send, way)
 
-    def ask(self, chunk: Texts) -> Cut:
-        """Return the tokens of a chunk; one at a time.
+    @property
+    def waiting(self) -> int:
+        """How many chunks it was asked for and has not given back."""
+        self._asked = [made for made in self._asked if not made.done()]
+        return len(self._asked)
 
-        Raises:
-            MachineError: The process died.
-        """
-        sent, got = self._process.stdin, self._process.stdout
-        assert sent is not None
-        assert got is not None
+    def ask(self, chunk: Texts) -> Future[Cut]:
+        """Return the tokens of a chunk, later; they raise MachineError if the process died."""
+        sent = self._sends.submit(self._send, chunk._replace(origins=[], keys=[]))
+        made = self._gets.submit(self._got, sent)
+        self._asked.append(made)
+        return made
+
+    def _send(self, said: Texts | Way) -> None:
+        assert self._process.stdin is not None
+        pickle.dump(said, self._process.stdin, protocol=5)
+        self._process.stdin.flush()
+
+    def _got(self, sent: Future[None]) -> Cut:
+        assert self._process.stdout is not None
         try:
-            if self._way is not None:
-                pickle.dump(self._way, sent, protocol=5)
-                self._way = None
-            pickle.dump(chunk._replace(origins=[], keys=[]), sent, protocol=5)
-            sent.flush()
-            answer = pickle.load(got)
+            sent.result()
+            answer = pickle.load(self._process.stdout)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             raise self._dead() from error
         if isinstance(answer, Exception):
@@ -158,6 +170,8 @@ class _Child:
         """End the process, whatever it is at."""
         self._process.kill()
         self._process.wait()
+        for threads in (self._sends, self._gets):
+            threads.shutdown(cancel_futures=True)
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]

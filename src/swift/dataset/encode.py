@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Written: TypeAlias = "tuple[Sample, list[Spanned]]"
 """A sample, and the text of each of its sequences."""
 
-CHUNK = 1000
+CHUNK = 500
 """Samples tokenised in one call."""
 
 

@@ -122,7 +122,7 @@ class Reader:
         made = plan.how.read(row)
         offered = made.tools or tools(row)
         columns = {name: row[name] for name in plan.unread}
-        made = Sample(**{**vars(made), "tools": offered, "origin": origin, "columns": columns})
+        made = _with(made, tools=offered, origin=origin, columns=columns)
         whole = plan.how.read == self._task.sample and made.media  # a task places its own
         if not whole and (plan.media or made.media or made.rejected_media or made.other_media):
             made = placed(made, row)
@@ -150,6 +150,13 @@ class Reader:
         self._on_reading(
             Reading(format=how.name, wish=self._wish.name, read=read, unread=unread, origin=origin)
         )
+
+
+def _with(sample: Sample, **said: Any) -> Sample:
+    """Return what `dataclasses.replace` does, in a tenth of its time: every row comes by here."""
+    made = object.__new__(Sample)
+    vars(made).update(vars(sample), **said)
+    return made
 
 
 def _unfit(row: Row, origin: str, candidates: Sequence[Format], wish: Wish) -> Problem:

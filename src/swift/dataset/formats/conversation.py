@@ -11,7 +11,10 @@ from swift.dataset.turns import TALKS, conversation, led
 
 def read(row: Row) -> Sample:
     """A list of turns, perhaps with another answer, or with texts that mean the same or not."""
-    said = led(row, conversation(first(row, TALKS)))
+    said = conversation(first(row, TALKS))
+    if len(row) == 1:
+        return Sample(chosen=said.turns, media=said.media)
+    said = led(row, said)
     rejected = other_answer(row, said)
     positives = texts(row, "positive_messages")
     negatives = texts(row, "negative_messages")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic_core import from_json
+
 from swift.dataset.raw import Raw, checked
 from swift.dataset.readers.opened import LONGEST, limited, opened_text
 
@@ -26,6 +28,10 @@ def read(path: Path) -> Iterator[Raw]:
             origin = f"{path.name}:{number}"
             if len(line) >= LONGEST:
                 yield Raw(row=None, origin=origin, trouble="line-too-long")
+                continue
+            if (quick := _quick(line)) is not None:
+                seen = seen or not line.isascii()
+                yield checked(quick, origin)
                 continue
             try:
                 text = line.decode()
@@ -53,6 +59,14 @@ def _numbered(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
                 pass
         if not line.isspace():
             yield number, line
+
+
+def _quick(line: bytes) -> Any:
+    """Return what a line of UTF-8 says, in half the time of `json`; None where that must tell."""
+    try:
+        return from_json(line)
+    except ValueError:
+        return None
 
 
 def _parsed(text: str) -> Any:
