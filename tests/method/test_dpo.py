@@ -15,7 +15,7 @@ def rows(count: int, reference_N: torch.Tensor) -> Rows:
     return Rows(
         row_N=torch.arange(count).repeat_interleave(2),
         count=count,
-        columns={"reference_logp_N": reference_N},
+        columns={"reference_logp_B": reference_N.reshape(count, 2).sum(1)},
     )
 
 

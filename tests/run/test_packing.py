@@ -23,7 +23,7 @@ from swift.parallel import Placement, Site, strategies
 from swift.run.loop import one_step
 from swift.run.packing import end_to_end
 from swift.run.source import ModelSource
-from swift.seam.collate import collate
+from swift.seam.collate import Lay, collate
 from swift.seam.logprobs import LogProbs
 from swift.seam.segments import SEGMENTED
 from swift.tuner.full import Full
@@ -78,7 +78,7 @@ def model_of(kind: str, **more: Any) -> Any:
 
 def answers(model: Any, rows: Encoded, *, flat: bool) -> Tensor:
     """Return the log-probabilities of a batch of all rows."""
-    batch = collate(rows, range(len(rows)), 0, end_to_end=flat)
+    batch = collate(rows, range(len(rows)), Lay(pad_id=0, end_to_end=flat))
     own = OWN.get(model.config.model_type, "sdpa")
     model.set_attn_implementation(SEGMENTED if flat else own)
     logp_N: Tensor = LogProbs(model)(batch.inputs, batch.labels_BT, frozenset({"logp"})).logp_N
@@ -148,7 +148,9 @@ def traced(strategy: str, world: int, folder: str, method: str, tuner: str, flat
         assert laid.__enter__()
     for step in range(3):
         rows = sequences(12, len(loss.sides), seed=step)
-        whole = [collate(rows, range(i, i + 3), 0, end_to_end=flat) for i in range(0, 12, 3)]
+        whole = [
+            collate(rows, range(i, i + 3), Lay(pad_id=0, end_to_end=flat)) for i in range(0, 12, 3)
+        ]
         sums, _, _ = one_step(job, whole[policy.data_rank :: policy.data_world], 1.0)
         losses.append(sums.loss)
     return losses, {n: w.clone() for n, w in policy.weights(trained_only=False)}

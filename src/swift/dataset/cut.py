@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ class Texts(NamedTuple):
 
     keys: list[int]
     """Of each item: see `Encoded.keys`."""
+
+    columns: Mapping[str, list[float]] = {}
+    """Of each item: see `Encoded.columns`."""
 
 
 class Way(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -18,7 +19,6 @@ from swift.dataset.cut import Cut, Texts, Way, cut
 from swift.dataset.encoded import Block, Encoded, Store
 from swift.dataset.pieces import pieces
 from swift.dataset.report import Report
-from swift.dataset.troubles import trouble_of
 
 if TYPE_CHECKING:
     from swift.chat.template import Spanned, Template
@@ -37,7 +37,7 @@ def encode(
     tokenizer: Tokenizer,
     *,
     pairs: bool,
-    supervise: Literal["answers", "all"],
+    supervise: Literal["answers", "last", "all"],
     max_length: int,
     on_long: Literal["truncate", "drop", "split", "fail"],
     report: Report,
@@ -45,6 +45,7 @@ def encode(
     folder: Path | None = None,
     processes: int | None = 1,
     may_be_empty: bool = False,
+    columns: Sequence[str] = (),
 ) -> Encoded:
     """Return `samples` as tokens; one tokenisation a sequence.
 
@@ -53,8 +54,8 @@ def encode(
         template: The model's own; None is enough for plain text.
         tokenizer: The model's own.
         pairs: Whether each item is a chosen and a rejected sequence.
-        supervise: What the assistant says, or every token. Of a pair only what comes after the
-            shared prompt is supervised. Plain text is always supervised whole.
+        supervise: What the assistant says, what it says last, or every token. Of a pair only what
+            comes after the shared prompt is supervised. Plain text is always supervised whole.
         max_length: Longest sequence, in tokens.
         on_long: What happens to longer ones: their end is cut, they are left out, become several
             (pairs and what cannot be split are cut), or all stops.
@@ -63,6 +64,7 @@ def encode(
         folder: An empty folder for the tokens, which are then mapped from there; None: memory.
         processes: How many tokenise; None: as many as there are cores, once there are many samples.
             The result is the same.
+        columns: Fields of a sample that are kept as numbers: see `Encoded.columns`.
         may_be_empty: Whether it is no error if nothing is left, as of a part of the data.
 
     Raises:
@@ -71,12 +73,14 @@ def encode(
     """
     sides = 2 if pairs else 1
     way = Way(tokenizer, sides, supervise == "all", max_length, on_long)
-    spans = partial(_spans, template=template, pairs=pairs, report=report)
+    last = supervise == "last"
+    spans = partial(_spans, template=template, pairs=pairs, last=last, report=report)
     if on_long == "split" and not pairs:
-        chunks = _texts(_split(spans(samples), spans, tokenizer, max_length, report))
+        written = _split(spans(samples), spans, tokenizer, max_length, report)
     else:
-        chunks = _texts(spans(samples))
-    store, done = Store(sides, folder), 0
+        written = spans(samples)
+    chunks = _texts(written, columns)
+    store, done = Store(sides, folder, columns), 0
     try:
         for chunk, made in _cuts(chunks, way, processes):
             _note(chunk, made, way, report)
@@ -89,7 +93,7 @@ def encode(
         store.stop()
     if not len(encoded) and not may_be_empty:
         what = f"no sample is left to train on: {report.describe()}"
-        raise DataError(Problem(where="dataset", what=what, fix=_advice(report)))
+        raise DataError(Problem(where="dataset", what=what, fix=report.advice()))
     return encoded
 
 
@@ -127,11 +131,12 @@ def _note(chunk: Texts, made: Cut, way: Way, report: Report) -> None:
 
 
 def _kept(chunk: Texts, made: Cut) -> Block:
-    origins, keys = chunk.origins, chunk.keys
+    origins, keys, columns = chunk.origins, chunk.keys, chunk.columns
     if not made.kept.all():
         left = made.kept.nonzero()[0].tolist()
         origins, keys = [origins[item] for item in left], [keys[item] for item in left]
-    return Block(made.ids, made.supervised, made.sizes, origins, keys)
+        columns = {name: [column[item] for item in left] for name, column in columns.items()}
+    return Block(made.ids, made.supervised, made.sizes, origins, keys, columns)
 
 
 def _split(
@@ -157,7 +162,7 @@ def _split(
         yield from spans(parts)
 
 
-def _texts(items: Iterable[Written]) -> Iterator[Texts]:
+def _texts(items: Iterable[Written], columns: Sequence[str]) -> Iterator[Texts]:
     """Yield chunks of samples as texts, and where each text's trained parts are."""
     source = iter(items)
     while chunk := list(islice(source, CHUNK)):
@@ -169,25 +174,30 @@ def _texts(items: Iterable[Written]) -> Iterator[Texts]:
             [sample.origin for sample, _ in chunk],
             [bool(sample.text) for sample, _ in chunk] if ends else [],
             [key_of(sample) for sample, _ in chunk],
+            {name: [_number(getattr(sample, name)) for sample, _ in chunk] for name in columns},
         )
 
 
+def _number(said: float | None) -> float:
+    return nan if said is None else float(said)
+
+
 def _spans(
-    samples: Iterable[Sample], template: Template | None, pairs: bool, report: Report
+    samples: Iterable[Sample], template: Template | None, pairs: bool, last: bool, report: Report
 ) -> Iterator[Written]:
     """Yield each sample with its text or texts; one that the template does not take is counted."""
     for sample in samples:
         if template is None and not sample.text:
             raise _conversation(sample)
         try:
-            made = _spanned(sample, template, pairs)
+            made = _spanned(sample, template, pairs, last)
         except DataError as error:
             report.note("template-refuses", f"{sample.origin} ({error.problems[0].what})")
         else:
             yield sample, made
 
 
-def _spanned(sample: Sample, template: Template | None, pairs: bool) -> list[Spanned]:
+def _spanned(sample: Sample, template: Template | None, pairs: bool, last: bool) -> list[Spanned]:
     if sample.text:
         from swift.chat.template import Spanned
 
@@ -195,7 +205,7 @@ def _spanned(sample: Sample, template: Template | None, pairs: bool) -> list[Spa
     assert template is not None
     chosen = _trained(sample.chosen, template.spans(sample.chosen, sample.tools))
     if not pairs:
-        return [chosen]
+        return [_last(sample.chosen, chosen) if last else chosen]
     rejected = _trained(sample.rejected, template.spans(sample.rejected, sample.tools))
     shared = _shared(chosen.text, rejected.text)
     return [_after(chosen, shared), _after(rejected, shared)]
@@ -218,6 +228,13 @@ def _trained(messages: Sequence[Message], spanned: Spanned) -> Spanned:
     return type(spanned)(spanned.text, tuple(s for s, _ in keep), tuple(t for _, t in keep))
 
 
+def _last(messages: Sequence[Message], spanned: Spanned) -> Spanned:
+    """Keep what the assistant says after the user has spoken last."""
+    asked = max((n for n, message in enumerate(messages) if message.role == "user"), default=-1)
+    first = sum(turn <= asked for turn in spanned.turns)
+    return type(spanned)(spanned.text, spanned.spans[first:], spanned.turns[first:])
+
+
 def _shared(a: str, b: str) -> int:
     """Return the number of leading characters that two texts share."""
     low, high = 0, min(len(a), len(b))
@@ -234,10 +251,3 @@ def _after(spanned: Spanned, shared: int) -> Spanned:
     """Keep the answers that are not wholly inside the shared beginning."""
     spans = tuple(s for s in spanned.spans if s[1] > shared) or spanned.spans[-1:]
     return type(spanned)(spanned.text, spans)
-
-
-def _advice(report: Report) -> str:
-    if not report.rows:
-        return "the files hold no row"
-    worst = max(report.counts, key=lambda name: report.counts[name])
-    return trouble_of(worst).repair or "look at the rows named"

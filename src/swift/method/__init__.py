@@ -20,9 +20,20 @@ if TYPE_CHECKING:
 class Method(Component):
     """A pure function of log-probabilities, with its options as fields."""
 
+    wants: ClassVar[str] = "answers"
+    """What a row of data must hold: one of `swift.dataset.formats.wanted.WISHES`."""
+
     sides: ClassVar[tuple[str, ...]] = ("chosen",)
     """The sequences a Sample gives: ("chosen",), or ("chosen", "rejected") for a pair. A
     micro-batch holds all chosen rows first, then all rejected ones, in the same order."""
+
+    aside: ClassVar[int] = 0
+    """How many of the last sides only passes see: they are no rows of a micro-batch but of its
+    `aside`."""
+
+    columns: ClassVar[tuple[str, ...]] = ()
+    """Fields of a Sample that come along as numbers, one a row, under "<field>_B": "margin",
+    "label" (1 or 0); where a sample has none, not a number."""
 
     scope: ClassVar[Literal["step", "rollout"]] = "step"
     """How long constants hold: one optimiser step, or a whole rollout."""
@@ -31,8 +42,8 @@ class Method(Component):
     """What the forward with gradient gives per supervised token."""
 
     @property
-    def supervise(self) -> Literal["answers", "all"]:
-        """Which tokens carry the loss: what the assistant says, or all."""
+    def supervise(self) -> Literal["answers", "last", "all"]:
+        """Which tokens carry the loss: what the assistant says, what it says last, or all."""
         return "answers"
 
     @property
@@ -47,9 +58,19 @@ class Method(Component):
     def constants(self, view: View) -> list[dict[str, Tensor]]:
         """Return columns to merge into each micro-batch's rows, computed over the whole step.
 
-        By default: the passes' log-probabilities, under "<pass>_logp_N".
+        By default: the passes' log-probabilities, under "<pass>_logp_N"; of a fixed pass their
+        sums over each row, under "<pass>_logp_B".
         """
-        return [{f"{k}_logp_N": o.logp_N for k, o in outs.items()} for outs in view.outs]
+        fixed = {name for name, wanted in self.passes.items() if wanted.fixed}
+        return [
+            {
+                f"{name}_logp_{'B' if name in fixed else 'N'}": rows.per_row(out.logp_N)
+                if name in fixed
+                else out.logp_N
+                for name, out in outs.items()
+            }
+            for rows, outs in zip(view.rows, view.outs, strict=True)
+        ]
 
     def terms(self, out: Outputs, rows: Rows) -> Terms:
         """Return sums over this micro-batch; must accept a micro-batch with no row."""

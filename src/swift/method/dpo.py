@@ -22,6 +22,7 @@ class Dpo(Method):
     P counts the pairs of the whole step; an unmoved policy pays log 2 a pair.
     """
 
+    wants: ClassVar[str] = "pairs"
     sides: ClassVar[tuple[str, ...]] = ("chosen", "rejected")
 
     beta: float = Field(default=0.1, gt=0)
@@ -37,7 +38,7 @@ class Dpo(Method):
         """One forward of the reference a step."""
         from swift.seam.types import Pass
 
-        return {"reference": Pass(role="reference")}
+        return {"reference": Pass(role="reference", fixed=True)}
 
     def weight(self, rows: Rows) -> dict[str, float]:
         """Every pair weighs one."""
@@ -49,7 +50,7 @@ class Dpo(Method):
 
         from swift.seam.types import Terms
 
-        moved_B = rows.per_row(out.logp_N - rows.columns["reference_logp_N"])
+        moved_B = rows.per_row(out.logp_N) - rows.columns["reference_logp_B"]
         chosen_P, rejected_P = moved_B.chunk(2) if rows.count else (moved_B, moved_B)
         margin_P = self.beta * (chosen_P - rejected_P)
         pairs = rows.count / 2

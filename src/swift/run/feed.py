@@ -13,7 +13,7 @@ from swift.checkpoint import Card, read_card
 from swift.core.errors import PlanError, Problem
 from swift.dataset.batches import Schedule
 from swift.dataset.packs import packs
-from swift.seam.collate import collate
+from swift.seam.collate import Lay, collate
 from swift.seam.types import Batch
 
 if TYPE_CHECKING:
@@ -34,17 +34,16 @@ class Laid:
         self,
         plan: Plan,
         rows: Encoded,
-        pad_id: int,
+        lay: Lay,
         placement: Placement,
         *,
-        end_to_end: bool,
         epochs: float,
         max_steps: int | None = None,
         window: int = 0,
     ) -> None:
         """Lay out `rows`; of a stream, those of its `window`, which have an order of their own."""
         options, sizes = plan.recipe.train, plan.sizes
-        self._rows, self._pad, self._flat = rows, pad_id, end_to_end
+        self._rows, self._lay = rows, lay
         self._rank = placement.data_rank
         lengths = rows.lengths
         self._packs: list[list[int]] | None = None
@@ -66,10 +65,7 @@ class Laid:
     def step(self, number: int) -> list[Batch]:
         """Return this rank's micro-batches of a step."""
         mine = self.schedule.step(number)[self._rank]
-        return [
-            collate(self._rows, self._samples(items), self._pad, end_to_end=self._flat)
-            for items in mine
-        ]
+        return [collate(self._rows, self._samples(items), self._lay) for items in mine]
 
     def size(self, number: int) -> tuple[int, int]:
         """Return (samples, tokens) of a step, over all ranks."""
@@ -83,9 +79,18 @@ class Laid:
         return [sample for item in items for sample in self._packs[item]]
 
 
-def held_out(
-    plan: Plan, held: Encoded | None, pad_id: int, placement: Placement, *, end_to_end: bool
-) -> list[list[Batch]]:
+def lay_of(plan: Plan, pad_id: int, *, end_to_end: bool) -> Lay:
+    """Return how a plan's method wants micro-batches laid out."""
+    method = plan.recipe.method
+    return Lay(
+        pad_id=pad_id,
+        end_to_end=end_to_end,
+        aside=method.aside,
+        scored="score" in method.needs,
+    )
+
+
+def held_out(plan: Plan, held: Encoded | None, lay: Lay, placement: Placement) -> list[list[Batch]]:
     """Return this rank's validation batches, longest first; every rank has equally many."""
     if held is None:
         return []
@@ -93,7 +98,7 @@ def held_out(
     world, rank = placement.data_world, placement.data_rank
     cut = [order[i : i + micro] for i in range(0, len(order), micro)]
     cut += [[] for _ in range(math.ceil(len(cut) / world) * world - len(cut))]
-    return [[collate(held, items, pad_id, end_to_end=end_to_end)] for items in cut[rank::world]]
+    return [[collate(held, items, lay)] for items in cut[rank::world]]
 
 
 class RunFeed:
@@ -103,20 +108,17 @@ class RunFeed:
         self, plan: Plan, prepared: Prepared, placement: Placement, *, end_to_end: bool = False
     ) -> None:
         """Lay the samples of a micro-batch `end_to_end` in one row, or each in a padded one."""
-        train = plan.recipe.train
+        train, lay = plan.recipe.train, lay_of(plan, prepared.pad_id, end_to_end=end_to_end)
         self._laid = Laid(
             plan,
             prepared.train,
-            prepared.pad_id,
+            lay,
             placement,
-            end_to_end=end_to_end,
             epochs=train.epochs,
             max_steps=train.max_steps,
         )
         self.total = self._laid.schedule.total_steps
-        self._validation = held_out(
-            plan, prepared.validation, prepared.pad_id, placement, end_to_end=end_to_end
-        )
+        self._validation = held_out(plan, prepared.validation, lay, placement)
 
     def step(self, number: int) -> list[Batch]:
         """Return this rank's micro-batches of a step."""

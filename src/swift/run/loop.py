@@ -116,7 +116,7 @@ def one_step(job: Job, batches: Sequence[Batch], rate: float) -> tuple[Sums, Ste
     rows = with_constants(job, batches)
 
     def terms(number: int, out: Outputs) -> tuple[Tensor, Metrics]:
-        found = method.terms(out, rows[number])
+        found = method.terms(out, rows[number].beside(out.logp_N))
         parts = [found.total[part] / whole[part] for part in found.total]
         return torch.stack(parts).sum(), found.metrics
 
@@ -140,17 +140,25 @@ def _weigh(job: Job, batches: Sequence[Batch]) -> tuple[dict[str, float], bool]:
 def with_constants(job: Job, batches: Sequence[Batch]) -> list[Rows]:
     """Run the method's passes and merge its constants into the rows."""
     rows = [b.rows for b in batches]
-    passes = job.method.passes
+    known = {name for name, wanted in job.method.passes.items() if wanted.fixed and all(
+        f"{name}_logp_B" in r.columns for r in rows)}  # fmt: skip
+    passes = {name: wanted for name, wanted in job.method.passes.items() if name not in known}
     if not passes:
         return rows
+    aside = [b.aside or b for b in batches]
     outs: list[dict[str, Outputs]] = [{} for _ in batches]
     for name, wanted in passes.items():
         owner = job.frozen.get(wanted.role, job.placement)
-        for out, result in zip(
-            outs, owner.no_grad(batches, wanted.role, wanted.needs), strict=True
-        ):
+        asked = batches if wanted.rows == "main" else aside
+        for out, result in zip(outs, owner.no_grad(asked, wanted.role, wanted.needs), strict=True):
             out[name] = result
-    view = View(rows=rows, outs=outs, sum=job.placement.reduce, gather=job.placement.gather)
+    view = View(
+        rows=rows,
+        outs=outs,
+        aside=[b.rows for b in aside],
+        sum=job.placement.reduce,
+        gather=job.placement.gather,
+    )
     columns = job.method.constants(view)
     return [replace(r, columns={**r.columns, **c}) for r, c in zip(rows, columns, strict=True)]
 
@@ -163,7 +171,7 @@ def evaluate(job: Job) -> dict[str, float]:
         rows = with_constants(job, batches)
         outs = job.placement.no_grad(batches, "policy", job.method.needs)
         for out, row in zip(outs, rows, strict=True):
-            found = job.method.terms(out, row)
+            found = job.method.terms(out, row.beside(out.logp_N))
             for part, value in job.method.weight(row).items():
                 weight[part] = weight.get(part, 0.0) + value
                 pair = _pair(found.total[part], value)

@@ -11,7 +11,7 @@ import torch
 
 from swift.dataset.encoded import Encoded
 from swift.model.skeleton import attention_of
-from swift.seam.collate import collate
+from swift.seam.collate import Lay, collate
 from swift.seam.segments import SEGMENTED
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def _differs(placement: Placement, train: Encoded, pad_id: int) -> float:
     try:
         (alone,), (packed,) = (
             placement.no_grad(
-                [collate(two, [0, 1], pad_id, end_to_end=flat)], "policy", frozenset({"logp"})
+                [collate(two, [0, 1], Lay(pad_id=pad_id, end_to_end=flat))],
+                "policy",
+                frozenset({"logp"}),
             )
             for flat in (False, True)
         )

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from swift.checkpoint import Card
 from swift.core.errors import DataError, Problem
 from swift.core.schema import Value
-from swift.run.feed import Laid, RunFeed, held_out
+from swift.run.feed import Laid, RunFeed, held_out, lay_of
 from swift.seam.types import Batch
 
 if TYPE_CHECKING:
     from swift.chat.message import Sample
     from swift.dataset.encoded import Encoded
+    from swift.dataset.report import Report
     from swift.parallel import Placement
     from swift.plan import Plan
     from swift.run.data import Prepared
@@ -53,9 +54,17 @@ class Stream:
         samples: Callable[[], Iterator[Sample]],
         encode: Callable[[list[Sample]], Encoded],
         size: int,
+        report: Report,
     ) -> None:
-        """Read windows of `size` samples; `samples` begins a pass, `encode` may drop some."""
-        self._begin, self._encode, self._size = samples, encode, size
+        """Read windows of `size` samples.
+
+        Args:
+            samples: Begins a pass.
+            encode: Makes tokens of samples; may drop some.
+            size: Samples that are read at a time.
+            report: Knows what became of the first pass.
+        """
+        self._begin, self._encode, self._size, self._report = samples, encode, size, report
         self._source: Iterator[Sample] | None = None
         self.at = Position()
 
@@ -70,7 +79,7 @@ class Stream:
         """Return the rows of the next window that has any, and how many samples were read for it.
 
         Raises:
-            DataError: A whole pass has given none.
+            DataError: A whole pass has given none; what its rows died of.
         """
         passes = self.at.passes
         while self.at.passes <= passes + 1:
@@ -85,8 +94,8 @@ class Stream:
             else:
                 self._source = None
                 self._skip(passes=self.at.passes + 1, read=0)
-        what = "a whole pass over the data gave no sample to train on"
-        raise DataError(Problem(where="dataset", what=what, fix="swift check tells what is wrong"))
+        what = "a whole pass over the data gave no sample to train on: " + self._report.describe()
+        raise DataError(Problem(where="dataset", what=what, fix=self._report.advice()))
 
     def _skip(self, **change: int) -> None:
         self.at = self.at.model_copy(update=change)
@@ -116,10 +125,8 @@ class StreamFeed:
         assert plan.recipe.train.max_steps is not None, "a rule of recipes"
         self.total = plan.recipe.train.max_steps
         self._plan, self._placement, self._stream = plan, placement, stream
-        self._pad, self._flat = prepared.pad_id, end_to_end
-        self._validation = held_out(
-            plan, prepared.validation, prepared.pad_id, placement, end_to_end=end_to_end
-        )
+        self._lay = lay_of(plan, prepared.pad_id, end_to_end=end_to_end)
+        self._validation = held_out(plan, prepared.validation, self._lay, placement)
         self._laid: Laid | None = None
         self._drawn = 0
         self._first = 0
@@ -161,9 +168,8 @@ class StreamFeed:
         self._laid = Laid(
             self._plan,
             rows,
-            self._pad,
+            self._lay,
             self._placement,
-            end_to_end=self._flat,
             epochs=1,
             window=self._stream.at.window + 1,
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from swift.seam.types import IGNORE, Batch, Rows
 
@@ -20,48 +22,76 @@ _Sequence: TypeAlias = "tuple[NDArray[np.int32], NDArray[np.bool_]]"
 """Ids, and which of them are supervised."""
 
 
-def collate(
-    encoded: Encoded, items: Sequence[int], pad_id: int, *, end_to_end: bool = False
-) -> Batch:
-    """Return a micro-batch of `items`: all chosen rows first, then all rejected ones.
+@dataclass(frozen=True, kw_only=True)
+class Lay:
+    """How the sequences of items become a micro-batch."""
 
-    What a method sees of it is the same `end_to_end`, in one row without padding: there places
-    begin anew with each sequence, and `segments` says where.
+    pad_id: int
+
+    end_to_end: bool = False
+    """In one row without padding: there places begin anew with each sequence, and `segments` says
+    where. What a method sees of it is the same."""
+
+    aside: int = 0
+    """How many of the last sides are no rows, but stand in `Batch.aside`."""
+
+    scored: bool = False
+    """Whether a sequence has one supervised position, its last token, with no label to predict."""
+
+
+def collate(encoded: Encoded, items: Sequence[int], lay: Lay) -> Batch:
+    """Return a micro-batch of `items`: all chosen rows first, then all rejected ones.
 
     Right padding needs no attention mask: a causal model cannot look at what comes after, and
     padding carries no label. Without items a filler comes back, one row of padding that no method
     counts: it keeps ranks in step.
     """
     if not items:
-        return _filler(pad_id)
-    sequences = [encoded.sequence(i, s) for s in range(encoded.sides) for i in items]
-    origins = [encoded.origins[i] for i in items]
-    if end_to_end:
-        return _one_row(sequences, origins)
+        filler = _filler(lay.pad_id, encoded.columns)
+        return replace(filler, aside=filler) if lay.aside else filler
+    main = encoded.sides - lay.aside
+    batch = _of_sides(encoded, items, range(main), lay)
+    if not lay.aside:
+        return batch
+    return replace(batch, aside=_of_sides(encoded, items, range(main, encoded.sides), lay))
+
+
+def _of_sides(encoded: Encoded, items: Sequence[int], sides: range, lay: Lay) -> Batch:
+    sequences = [encoded.sequence(i, s) for s in sides for i in items]
+    made = _one_row(sequences, lay) if lay.end_to_end else _padded(sequences, lay)
+    columns = {
+        f"{name}_B": torch.from_numpy(encoded.column(name, items, sides))
+        for name in encoded.columns
+    }
+    return replace(
+        made,
+        rows=replace(made.rows, columns=columns),
+        origins=[encoded.origins[i] for i in items],
+    )
+
+
+def _padded(sequences: Sequence[_Sequence], lay: Lay) -> Batch:
+    """Return the sequences in a row each."""
     width = max(len(ids) for ids, _ in sequences)
-    ids_BT = np.full((len(sequences), width), pad_id, dtype=np.int64)
+    ids_BT = np.full((len(sequences), width), lay.pad_id, dtype=np.int64)
     labels_BT = np.full((len(sequences), width), IGNORE, dtype=np.int64)
     for b, (ids, supervised) in enumerate(sequences):
         ids_BT[b, : len(ids)] = ids
-        labels_BT[b, : len(ids) - 1] = np.where(supervised[1:], ids[1:], IGNORE)
+        labels_BT[b, : len(ids)] = _labels(ids, supervised, lay)
     row_N = np.nonzero(labels_BT != IGNORE)[0]
     return Batch(
         inputs={"input_ids": torch.from_numpy(ids_BT)},
         labels_BT=torch.from_numpy(labels_BT),
         rows=Rows(row_N=torch.from_numpy(row_N), count=len(sequences)),
-        origins=origins,
     )
 
 
-def _one_row(sequences: Sequence[_Sequence], origins: Sequence[str]) -> Batch:
-    """Return the sequences end to end; the last token of each predicts nothing."""
+def _one_row(sequences: Sequence[_Sequence], lay: Lay) -> Batch:
+    """Return the sequences end to end."""
     sizes = [len(ids) for ids, _ in sequences]
     ids_T = np.concatenate([ids for ids, _ in sequences]).astype(np.int64)
-    taught_T = np.concatenate([supervised for _, supervised in sequences])
+    labels_T = np.concatenate([_labels(ids, supervised, lay) for ids, supervised in sequences])
     ends = np.cumsum(sizes)
-    labels_T = np.full(len(ids_T), IGNORE, dtype=np.int64)
-    labels_T[:-1] = np.where(taught_T[1:], ids_T[1:], IGNORE)
-    labels_T[ends - 1] = IGNORE
     row_T = np.repeat(np.arange(len(sizes)), sizes)
     places_T = np.arange(len(ids_T)) - np.repeat(ends - sizes, sizes)
     inputs = {
@@ -73,15 +103,25 @@ def _one_row(sequences: Sequence[_Sequence], origins: Sequence[str]) -> Batch:
         inputs=inputs,
         labels_BT=torch.from_numpy(labels_T)[None],
         rows=Rows(row_N=torch.from_numpy(row_T[labels_T != IGNORE]), count=len(sizes)),
-        origins=origins,
     )
 
 
-def _filler(pad_id: int) -> Batch:
+def _labels(ids: NDArray[np.int32], supervised: NDArray[np.bool_], lay: Lay) -> NDArray[np.int64]:
+    """Return what each position predicts; the last one nothing, unless a score is asked there."""
+    labels = np.full(len(ids), IGNORE, dtype=np.int64)
+    if lay.scored:
+        labels[-1] = 0
+    else:
+        labels[:-1] = np.where(supervised[1:], ids[1:], IGNORE)
+    return labels
+
+
+def _filler(pad_id: int, columns: Mapping[str, object]) -> Batch:
     ids_BT = torch.full((1, 2), pad_id)
     empty = torch.zeros(0, dtype=torch.int64)
+    none: dict[str, Tensor] = {f"{name}_B": torch.zeros(0, dtype=torch.float64) for name in columns}
     return Batch(
         inputs={"input_ids": ids_BT},
         labels_BT=torch.full_like(ids_BT, IGNORE),
-        rows=Rows(row_N=empty, count=0),
+        rows=Rows(row_N=empty, count=0, columns=none),
     )

@@ -7,7 +7,7 @@ order. Log-probabilities are in nats, float32 (float64 for float64 models).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from torch import Tensor
@@ -15,8 +15,9 @@ from torch import Tensor
 IGNORE = -100
 """The label of a position that is not supervised."""
 
-Need: TypeAlias = Literal["logp", "entropy"]
-"""What a method wants per supervised token."""
+Need: TypeAlias = Literal["logp", "entropy", "mean_logp", "score"]
+"""What a method wants per supervised token: log p(label); the entropy; the mean over the vocabulary
+of log p; or, instead of all these, what a head of one number says there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,11 @@ class Rows:
         """N, the number of supervised tokens."""
         return int(self.row_N.shape[0])
 
+    def beside(self, values_N: Tensor) -> Rows:
+        """Return these rows with their columns where `values_N` lie, in numbers of its kind."""
+        like = values_N.detach()
+        return replace(self, columns={n: v.to(like) for n, v in self.columns.items()})
+
     def per_row(self, values_N: Tensor) -> Tensor:
         """Sum values of tokens into their rows: [N] -> [B]. Differentiable."""
         zeros_B = values_N.new_zeros(self.count)
@@ -61,16 +67,25 @@ class Batch:
     origins: Sequence[str] = ()
     """Where each row came from ("mine.jsonl:17"), for messages."""
 
+    aside: Batch | None = None
+    """Rows that only passes see, of the same items (KTO's mismatched answers)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
     """What one pass of one model gives for a micro-batch."""
 
     logp_N: Tensor
-    """log p(label) in nats at each supervised position."""
+    """log p(label) in nats at each supervised position; zeros where "score" is asked for."""
 
     entropy_N: Tensor | None = None
     """Entropy of the distribution there, in nats, when needed."""
+
+    mean_logp_N: Tensor | None = None
+    """Mean of log p over the vocabulary there, in nats, when needed."""
+
+    score_N: Tensor | None = None
+    """What a head of one number says there, when needed."""
 
 
 Metrics: TypeAlias = Mapping[str, tuple[Tensor | float, Tensor | float]]
@@ -98,6 +113,13 @@ class Pass:
 
     needs: frozenset[Need] = frozenset({"logp"})
 
+    rows: Literal["main", "aside"] = "main"
+    """Which rows of a micro-batch it reads: those that are trained, or `Batch.aside`."""
+
+    fixed: bool = False
+    """Whether its sums over a row stay what they are as long as the run goes: they may be computed
+    once, and kept on disk. The method then finds them as the column "<pass>_logp_B"."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class View:
@@ -108,5 +130,10 @@ class View:
 
     rows: Sequence[Rows]
     outs: Sequence[Mapping[str, Outputs]]
+    """Of each micro-batch what its passes gave, by their names."""
+
+    aside: Sequence[Rows]
+    """Of each micro-batch the rows that only passes saw."""
+
     sum: Callable[[Tensor], Tensor]
     gather: Callable[[Tensor], tuple[Tensor, int]]
