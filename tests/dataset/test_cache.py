@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from swift.core.errors import DataError
-from swift.dataset import cache
+from swift.dataset import cache, entries
 from swift.dataset.cache import Kept, kept, key_of, stamp, unchanged
 from swift.dataset.encoded import Block, Store
 
@@ -27,9 +27,12 @@ def block(seed: int) -> Block:
 
 def filled(folder: Path, seed: int = 0) -> cache.Said:
     store = Store(1, folder)
-    store.add(block(seed))
-    store.add(block(seed + 10))
-    store.close()
+    try:
+        store.add(block(seed))
+        store.add(block(seed + 10))
+        store.close()
+    finally:
+        store.stop()
     return SAID
 
 
@@ -39,7 +42,7 @@ def entry(home: Path, calls: list[Path] | None = None, key: str = "k") -> Kept:
             calls.append(folder)
         return filled(folder)
 
-    return kept(home, key, 1, make, lambda: None)
+    return kept(home, key, 1, make, lambda text: None)
 
 
 def test_what_was_made_once_is_found_with_all_that_was_said(tmp_path: Path) -> None:
@@ -82,7 +85,7 @@ def test_a_maker_that_fails_leaves_nothing(tmp_path: Path) -> None:
         raise DataError([])
 
     with pytest.raises(DataError):
-        kept(tmp_path, "k", 1, make, lambda: None)
+        kept(tmp_path, "k", 1, make, lambda text: None)
     assert [path.name for path in tmp_path.iterdir()] == ["k.lock"]
     assert entry(tmp_path).made
 
@@ -95,7 +98,7 @@ def _slow(home: Path, log: Path, begun: Any, go: Any) -> None:
             file.write(f"made by {os.getpid()}\n")
         return filled(folder)
 
-    found = kept(home, "k", 1, make, lambda: None)
+    found = kept(home, "k", 1, make, lambda text: None)
     with log.open("a") as file:
         file.write(f"{found.encoded.fingerprint()}\n")
 
@@ -123,15 +126,18 @@ def test_a_maker_that_is_killed_is_followed_by_the_next(tmp_path: Path) -> None:
     child = spawn.Process(target=_slow, args=(tmp_path, tmp_path / "log", begun, go))
     child.start()
     assert begun.wait(60)
-    waited: list[int] = []
+    said: list[str] = []
 
-    def waits() -> None:
-        waited.append(1)
+    def say(text: str) -> None:
+        said.append(text)
         child.kill()
 
-    found = kept(tmp_path, "k", 1, filled, waits)
+    found = kept(tmp_path, "k", 1, filled, say)
     child.join(60)
-    assert (found.made, waited) == (True, [1])
+    assert (found.made, said) == (
+        True,
+        ["another process prepares this data: its tokens are waited for"],
+    )
     left = [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
     assert left == []
 
@@ -186,9 +192,9 @@ def test_the_entries_that_were_not_used_for_longest_go(
     for age, key in enumerate(("new", "old", "older")):
         entry(tmp_path, key=key)
         when = time.time() - 1000 * age
-        os.utime(tmp_path / key / cache.CARD, (when, when))
+        os.utime(tmp_path / key / entries.CARD, (when, when))
     size = sum(path.stat().st_size for path in (tmp_path / "old").iterdir())
-    monkeypatch.setattr(cache, "MOST_BYTES", int(2.5 * size))
+    monkeypatch.setattr(entries, "MOST_BYTES", int(2.5 * size))
     entry(tmp_path, key="newest")
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["new", "newest"]
 

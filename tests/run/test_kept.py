@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from swift.core.errors import DataError
+from swift.dataset.encoded import Block, Store
 from swift.plan import resolve
 from swift.recipe import read
 from swift.run import kept
@@ -96,14 +100,79 @@ def test_rows_that_were_brought_along_are_not_kept(base: Path) -> None:
     assert (len(made.train), entries(base)) == (9, 0)
 
 
-def test_a_cache_that_cannot_be_written_stops_nobody(
-    base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+WORDS = "tokens are kept in memory, for this run alone: "
+
+
+def warned(told: Told) -> list[str]:
+    return [fields["text"] for kind, fields in told if kind == "warning"]
+
+
+def a_file(base: Path, patched: pytest.MonkeyPatch) -> str:
     (base / "file").write_text("")
-    monkeypatch.setenv("SWIFT_CACHE", str(base / "file"))
-    made, told = prepared(base)
-    assert len(made.train) == 40
-    assert [f["text"][:28] for k, f in told if k == "warning"] == ["tokens are not kept for late"]
+    patched.setenv("SWIFT_CACHE", str(base / "file"))
+    return "choose a folder"
+
+
+def a_file_inside(base: Path, patched: pytest.MonkeyPatch) -> str:
+    (base / "cache").mkdir()
+    (base / "cache" / "encoded").write_text("")
+    return "choose a folder"
+
+
+def a_read_only_disk(base: Path, patched: pytest.MonkeyPatch) -> str:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    patched.setattr("swift.dataset.entries._locked", refused)
+    return "choose a folder that can be written"
+
+
+def a_disk_that_fills_up(base: Path, patched: pytest.MonkeyPatch) -> str:
+    def full(store: Store, block: Block) -> None:
+        if store._folder is not None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        add(store, block)
+
+    add = Store.add
+    patched.setattr(Store, "add", full)
+    return "free some space"
+
+
+BAD = [a_file, a_file_inside, a_read_only_disk, a_disk_that_fills_up]
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_cache_that_cannot_be_written_stops_nobody(
+    base: Path, monkeypatch: pytest.MonkeyPatch, bad: Callable[[Path, pytest.MonkeyPatch], str]
+) -> None:
+    with monkeypatch.context() as patched:
+        fix = bad(base, patched)
+        made, told = prepared(base)
+    assert [text.startswith(WORDS) and fix in text for text in warned(told)] == [True]
+    assert not [*(base / "cache").glob("encoded/*/*")]
+    assert not [*(base / "cache").glob("encoded/.*")]
+    if (base / "cache" / "encoded").is_file():
+        (base / "cache" / "encoded").unlink()
+    monkeypatch.setenv("SWIFT_CACHE", str(base / "cache"))
+    whole, again = prepared(base)
+    assert (made.fingerprint, len(made.train)) == (whole.fingerprint, 40)
+    data = [[fields for kind, fields in one if kind == "data"] for one in (told, again)]
+    assert data[0] == data[1]
+    assert entries(base) == 1
+
+
+def test_a_plain_file_in_the_place_of_tokens_is_replaced_in_a_word(base: Path) -> None:
+    first, _ = prepared(base)
+    (entry,) = (path.parent for path in (base / "cache" / "encoded").glob("*/card.json"))
+    shutil.rmtree(entry)
+    entry.write_text("")
+    second, told = prepared(base)
+    assert second.fingerprint == first.fingerprint
+    notes = [fields["text"] for kind, fields in told if kind == "note"]
+    assert [note for note in notes if "made anew" in note] == [
+        f"the tokens kept in {entry} are not what was written: they are made anew"
+    ]
+    assert warned(told) == []
 
 
 def test_a_run_that_fails_says_why_and_leaves_no_entry(base: Path) -> None:

@@ -6,6 +6,7 @@
     │   ├── PlanError        the recipe is sound, but cannot be done here
     │   └── DataError        rows, files, templates
     ├── MachineError     3   disk, memory, devices, permissions: the machine's owner mends it
+    │   └── WriteError       a file or a folder
     ├── TrainingError    4   the numbers went wrong (NaN, divergence): the recipe wants a change
     └── Interrupted    130   asked to stop; the work is saved
 
@@ -89,6 +90,10 @@ class MachineError(SwiftError):
     """Disk, memory, devices or permissions stand in the way."""
 
     exit_code = 3
+
+
+class WriteError(MachineError):
+    """A file or a folder cannot be written."""
 
 
 class TrainingError(SwiftError):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from swift.core.errors import MachineError, Problem
+from swift.core.errors import MachineError, Problem, WriteError
 
 _ASIDE = ".aside-"
 """How the name of a thing begins while it is being written."""
@@ -144,7 +144,7 @@ def size_words(count: int) -> str:
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
-def cannot_write(path: Path, error: OSError) -> MachineError:
+def cannot_write(path: Path, error: OSError) -> WriteError:
     """Return the error of a write to `path` that failed with `error`."""
     fixes = {
         errno.ENOSPC: "free some space, or choose a folder on another disk",
@@ -152,11 +152,14 @@ def cannot_write(path: Path, error: OSError) -> MachineError:
         errno.EROFS: "choose a folder that can be written",
         errno.EACCES: "choose a folder that you may write",
         errno.EPERM: "choose a folder that you may write",
+        errno.ENOTDIR: "choose a folder: one of its parents is a file",
+        errno.EEXIST: "choose a folder: a file has that name",
+        errno.EISDIR: "choose another name: a folder has that one",
         errno.ENOENT: "make its folder first",
         errno.ENOTEMPTY: "another process was first: use what it wrote, or choose another folder",
     }
     what = f"cannot write `{path}`: {error.strerror or error}"
-    return MachineError(Problem(what=what, fix=fixes.get(error.errno or 0, "")))
+    return WriteError(Problem(what=what, fix=fixes.get(error.errno or 0, "")))
 
 
 def usual_modes(folder: Path) -> None:

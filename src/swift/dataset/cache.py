@@ -7,13 +7,11 @@ wait for as long as the maker lives: ranks of one run, or runs beside each other
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -22,14 +20,9 @@ from typing import Any
 
 from swift import __version__
 from swift.core.errors import DataError, Problem
-from swift.core.files import cannot_write, whole_folder, write_text
-from swift.dataset.encoded import PARTS, Encoded, digests, opened
-
-CARD = "card.json"
-"""What an entry says of itself: written last."""
-
-MOST_BYTES = 64 << 30
-"""Entries together; of more the ones that were not used for longest go."""
+from swift.core.files import probe, whole_folder, write_text
+from swift.dataset.encoded import Encoded, digests, opened
+from swift.dataset.entries import CARD, NOTES, alone, bound, parts, removed
 
 CHECKED_BYTES = 2 << 30
 """An entry of no more than this is read through before it is trusted; of a larger one the sizes of
@@ -37,6 +30,8 @@ its files are compared."""
 
 _PLACES = ("dataset", "chat", "run/rows.py", "run/data.py")
 """Where in this package the code is that decides what rows become."""
+
+_WAITS = "another process prepares this data: its tokens are waited for"
 
 Said = list[dict[str, Any]]
 """What was said of the rows while they were encoded: a later run says it again."""
@@ -57,7 +52,7 @@ def kept(
     key: str,
     sides: int,
     make: Callable[[Path], Said],
-    waits: Callable[[], object],
+    say: Callable[[str], object],
 ) -> Kept:
     """Return the entry of a key, made by `make` in the folder that it is given if there is none.
 
@@ -66,78 +61,64 @@ def kept(
         key: What `key_of` returns.
         sides: Sequences of an item.
         make: Fills a folder, and returns what it filled it with.
-        waits: Is called where another process is making the entry, before it is waited for.
+        say: Is told that another process is making the entry, before it is waited for, or that
+            what is there is no entry, before it is made anew.
 
     Raises:
-        MachineError: The folder cannot be written.
+        WriteError: Nothing can be kept there; what was begun is removed again.
     """
     final = home / key
     if found := _found(final, sides):
         return found
-    with _alone(home, key, waits):
+    with alone(home, key, lambda: say(_WAITS)):
         if found := _found(final, sides):  # another process made it
             return found
-        for left in (final, *home.glob(f".aside-{key}-*")):  # broken, or by makers that were killed
-            shutil.rmtree(left, ignore_errors=True)
-        with whole_folder(final) as aside:
-            said = make(aside)
-            fingerprint, whole = digests(aside)
-            sizes = {name: (aside / f"{name}.bin").stat().st_size for name in PARTS}
-            card = {"fingerprint": fingerprint, "whole": whole, "sizes": sizes, "said": said}
-            write_text(aside / CARD, json.dumps({**card, "sides": sides}, ensure_ascii=False))
-        _bound(home, key)
-    made = opened(final, sides, fingerprint)
-    return Kept(encoded=made, said=said, made=True)
+        probe(home)
+        if os.path.lexists(final):
+            say(f"the tokens kept in {final} are not what was written: they are made anew")
+        for left in (final, *parts(home, key)):  # broken, or by makers that were killed
+            removed(left)
+        made = _made(final, sides, make)
+        bound(home, key)
+    return made
+
+
+def _made(final: Path, sides: int, make: Callable[[Path], Said]) -> Kept:
+    with whole_folder(final) as aside:
+        said = make(aside)
+        fingerprint, whole = digests(aside)
+        sizes = {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
+        card: dict[str, Any] = {"sizes": sizes, "sides": sides, "said": said}
+        card |= {"fingerprint": fingerprint, "whole": whole}
+        text = json.dumps({**card, "card": _digest(card)}, ensure_ascii=False)
+        write_text(aside / CARD, text)
+        encoded = opened(aside, sides, fingerprint)  # a map follows the file, not its name
+    return Kept(encoded=encoded, said=said, made=True)
 
 
 def _found(final: Path, sides: int) -> Kept | None:
     """Return an entry; None where there is none, or it is not what was written."""
     try:
         card = json.loads((final / CARD).read_text(encoding="utf-8"))
-        sizes = {name: (final / f"{name}.bin").stat().st_size for name in PARTS}
+        if card.pop("card") != _digest(card):
+            return None
+        sizes = {name: (final / name).stat().st_size for name in card["sizes"]}
         if card["sizes"] != sizes or card["sides"] != sides:
             return None
         if sum(sizes.values()) <= CHECKED_BYTES and digests(final)[1] != card["whole"]:
             return None
         encoded = opened(final, sides, card["fingerprint"])
         said: Said = card["said"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     with contextlib.suppress(OSError):
         os.utime(final / CARD)  # used now
     return Kept(encoded=encoded, said=said, made=False)
 
 
-@contextlib.contextmanager
-def _alone(home: Path, key: str, waits: Callable[[], object]) -> Iterator[None]:
-    """Hold the lock of a key within the block; a process that dies lets go of it."""
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        file = (home / f"{key}.lock").open("w")
-    except OSError as error:
-        raise cannot_write(home, error) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waits()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _bound(home: Path, newest: str) -> None:
-    """Remove the entries that were not used for longest, where all take too much."""
-    entries = []
-    for card in home.glob(f"*/{CARD}"):
-        with contextlib.suppress(OSError):
-            size = sum(path.stat().st_size for path in card.parent.iterdir())
-            entries.append((card.parent.name != newest, -card.stat().st_mtime, size, card.parent))
-    total = 0
-    for _, _, size, folder in sorted(entries):
-        total += size
-        if total > MOST_BYTES and folder.name != newest:
-            shutil.rmtree(folder, ignore_errors=True)  # maps of it stay readable
-            (home / f"{folder.name}.lock").unlink(missing_ok=True)
+def _digest(card: Mapping[str, Any]) -> str:
+    """Return the digest of a card, the same of one that was written and read."""
+    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
 
 
 # --- what rows depend on -----------------------------------------------------------------------
@@ -151,7 +132,7 @@ def key_of(said: Mapping[str, Any], files: Iterable[Path], home: Path) -> str:
         files: Data, and what the tokenizer is made of; an absent one counts as absent.
         home: The folder of all entries, where digests of files are remembered.
     """
-    contents = [_content(path, home / "files") for path in files]
+    contents = [_content(path, home / NOTES) for path in files]
     parts = {"said": said, "files": contents, "code": code()}
     text = json.dumps(parts, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

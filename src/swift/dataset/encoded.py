@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -195,9 +196,10 @@ class Store:
         return opened(self._folder, self._sides, "")
 
     def stop(self) -> None:
-        """Close the files."""
-        for file in self._files.values():
-            file.close()
+        """Close the files: all, also where what one still holds cannot be written."""
+        with ExitStack() as stack:
+            for file in self._files.values():
+                stack.callback(file.close)
 
 
 def opened(folder: Path, sides: int, fingerprint: str) -> Encoded:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swift.core.env import cache_home
-from swift.core.errors import MachineError
-from swift.core.files import probe
+from swift.core.errors import WriteError
 from swift.dataset.cache import Said, kept, key_of, stamp, unchanged
 from swift.dataset.sources import Source, find
 
@@ -60,9 +59,9 @@ def once(
         DataError: A data set is not found, or was written while it was read.
     """
     sources = [_source(said) for said in named] if _same_again(plan) else []
-    home = cache_home() / "encoded"
-    if not sources or not _writable(home, event):
+    if not sources:
         return make(None, event)
+    home = cache_home() / "encoded"
     files = [path for source in sources for path in _read(source, split)]
     own = [plan.model.voice / name for name in _TOKENIZER]
     key = key_of(_options(plan, sources, split, tried), [*files, *own], home)
@@ -76,18 +75,31 @@ def once(
         before = stamp(files)
         try:
             make(folder, lambda kind, **fields: said.append({"event": kind, **fields}))
+        except (OSError, WriteError):  # all is said again by the next try
+            raise
         except BaseException:
             tell(said)
             raise
         unchanged(before)
         return said
 
-    def waits() -> None:
-        event("note", text="another process prepares this data: its tokens are waited for")
+    def note(text: str) -> None:
+        event("note", text=text)
 
-    found = kept(home, key, len(plan.recipe.method.sides), recorded, waits)
+    try:
+        found = kept(home, key, len(plan.recipe.method.sides), recorded, note)
+    except WriteError as error:
+        event("warning", text=_unkept(error))
+        return make(None, event)
     tell(found.said)
     return found.encoded
+
+
+def _unkept(error: WriteError) -> str:
+    """Return the words of a run whose tokens are nowhere kept."""
+    why = error.problems[0]
+    fix = f"; to keep them, {why.fix} (SWIFT_CACHE names it)" if why.fix else ""
+    return f"tokens are kept in memory, for this run alone: {why.what}{fix}"
 
 
 def written(plan: Plan, named: Sequence[Dataset], split: str) -> str:
@@ -122,16 +134,6 @@ def _source(said: Dataset) -> Source:
 
 def _read(source: Source, split: str) -> tuple[Path, ...]:
     return (*source.files, *source.parts.get(source.part or split, ()))
-
-
-def _writable(home: Path, event: Event) -> bool:
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        probe(home)
-    except (OSError, MachineError) as error:
-        event("warning", text=f"tokens are not kept for later runs: {error}")
-        return False
-    return True
 
 
 def _options(
