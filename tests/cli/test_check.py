@@ -131,4 +131,4 @@ def test_a_number_of_samples_is_a_number(
     said: str, recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", str(recipe), "--samples", said]) == 2
-    assert "--samples" in capsys.readouterr().err
+    assert f"--samples: `{said}` is no whole number from 0" in capsys.readouterr().err

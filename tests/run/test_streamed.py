@@ -22,6 +22,7 @@ from swift.chat.message import Sample
 from swift.cli.main import main
 from swift.core.errors import DataError
 from swift.dataset.encoded import Encoded
+from swift.dataset.report import Report
 from swift.run.streamed import Position, Stream
 from tests.kit import chat_rows, tiny_chat_model
 
@@ -42,7 +43,7 @@ def stream(origins: list[str], size: int) -> Stream:
     def begin() -> Iterator[Sample]:
         return iter([Sample(text="x", origin=origin) for origin in origins])
 
-    return Stream(begin, encoded, size)
+    return Stream(begin, encoded, size, Report())
 
 
 def windows(source: Stream, count: int) -> Iterator[tuple[list[str], Position]]:
@@ -128,3 +129,16 @@ def test_a_stream_wants_its_length(street: Path, capsys: pytest.CaptureFixture[s
     assert "write `train.max_steps`" in capsys.readouterr().err
     assert main(words(street, "share", "--max_steps", "2", "--validation", "0.1")) == 2
     assert "no share of 0.1 can be held out" in capsys.readouterr().err
+
+
+def test_a_pass_that_gives_nothing_names_what_its_rows_died_of(
+    street: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (street / "bad.jsonl").write_text('{"messages": []}\n' * 5 + "{\n" * 100)
+    bad = ("--dataset", str(street / "bad.jsonl"), "--max_steps", "2")
+    assert main(words(street, "nothing", *bad)) == 2
+    told = capsys.readouterr().err
+    assert "a whole pass over the data gave no sample to train on: 0 samples of 105 rows" in told
+    assert "broken-line: 100 (bad.jsonl:6, " in told
+    assert "wrong-shape: 5 (" in told
+    assert told.rstrip().endswith("fix: write one JSON object a line")

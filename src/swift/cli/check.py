@@ -76,7 +76,9 @@ def _count(said: Any) -> int:
     if said is None:
         return 0
     if not (isinstance(said, str) and said.isdecimal() and len(said) < 9):
-        raise UserError(Problem(where="--samples", what="it is a number", fix="--samples 3"))
+        number = "whole number from 0 to 99,999,999"
+        what = f"`{said}` is no {number}" if isinstance(said, str) else f"it takes a {number}"
+        raise UserError(Problem(where="--samples", what=what, fix="--samples 3"))
     return int(said)
 
 

@@ -6,10 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from swift.dataset.origins import Origins, Stems
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,57 +25,14 @@ PARTS = {
     "numbers": "int64",
     "keys": "uint64",
 }
-"""Files of arrays in a folder, and what they hold; the first three are the tokens."""
+"""Files of arrays in a folder, and what they hold; the first three are the tokens, and after these
+come the columns."""
+
+_COLUMN = "column-"
+"""What the names of columns' files begin with."""
 
 NAMES = "names.json"
 """File with what origins begin with."""
-
-
-class Origins(Sequence[str]):
-    """Where items came from, "mine.jsonl:17", in 12 bytes each."""
-
-    def __init__(
-        self, names: Sequence[str], stems: NDArray[np.int32], numbers: NDArray[np.int64]
-    ) -> None:
-        self._names, self._stems, self._numbers = names, stems, numbers
-
-    def __len__(self) -> int:
-        return len(self._stems)
-
-    @overload
-    def __getitem__(self, item: int) -> str: ...
-    @overload
-    def __getitem__(self, item: slice) -> Origins: ...
-    def __getitem__(self, item: int | slice) -> str | Origins:
-        if isinstance(item, slice):
-            return Origins(self._names, self._stems[item], self._numbers[item])
-        number = int(self._numbers[item])
-        stem: str = self._names[int(self._stems[item])]
-        return stem + (str(number) if number >= 0 else "")
-
-    def take(self, items: NDArray[np.int64]) -> Origins:
-        """Return those of `items`."""
-        return Origins(self._names, self._stems[items], self._numbers[items])
-
-
-class Stems:
-    """Takes origins apart: what many share, and a number."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, int] = {}
-
-    def apart(self, origins: Iterable[str]) -> tuple[list[int], list[int]]:
-        """Return (stem, number) of each origin; number -1 where it ends with none."""
-        stems: list[int] = []
-        numbers: list[int] = []
-        for origin in origins:
-            stem = origin.rstrip("0123456789")
-            digits = origin[len(stem) :]
-            if not digits or (digits[0] == "0" and len(digits) > 1) or len(digits) > 18:
-                stem, digits = origin, "-1"
-            stems.append(self.known.setdefault(stem, len(self.known)))
-            numbers.append(int(digits))
-        return stems, numbers
 
 
 class Block(NamedTuple):
@@ -89,6 +48,9 @@ class Block(NamedTuple):
 
     keys: Sequence[int] = ()
     """Of each item: see `Encoded.keys`."""
+
+    columns: Mapping[str, Sequence[float]] = {}
+    """Of each item: see `Encoded.columns`."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +73,10 @@ class Encoded:
     keys: NDArray[np.uint64] | None = None
     """Of each stored item 64 bits that are the same for items that say the same."""
 
+    columns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """Numbers of each stored item: [items], or [items, sides] where its sequences have their own;
+    not a number where an item has none."""
+
     digest: str = ""
     """What `fingerprint` returns, where it is known."""
 
@@ -124,13 +90,40 @@ class Encoded:
         begin, end = self.offsets[number], self.offsets[number + 1]
         return self.ids[begin:end], self.supervised[begin:end]
 
+    def column(self, name: str, items: Sequence[int], sides: range) -> NDArray[np.float64]:
+        """Return numbers of `items`, [len(sides) * len(items)]: side after side."""
+        import numpy as np
+
+        stored = np.asarray(items, dtype=np.int64)
+        found = self.columns[name][stored if self.items is None else self.items[stored]]
+        if found.ndim == 1:
+            return np.tile(found, len(sides))
+        return found[:, list(sides)].T.reshape(-1)
+
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each item, all its sequences together."""
         stored = self.offsets[self.sides :: self.sides] - self.offsets[: -1 : self.sides]
         return stored if self.items is None else stored[self.items]
 
-    def take(self, items: Sequence[int]) -> Encoded:
+    @property
+    def longest(self) -> NDArray[np.int64]:
+        """Tokens of the longest sequence of each item."""
+        import numpy as np
+
+        stored = np.diff(self.offsets).reshape(-1, self.sides).max(axis=1, initial=0)
+        found: NDArray[np.int64] = stored if self.items is None else stored[self.items]
+        return found
+
+    def trained(self) -> int:
+        """Return the tokens that are learnt: of a sequence's first one nothing is predicted."""
+        return sum(
+            int(self.sequence(item, side)[1][1:].sum())
+            for item in range(len(self))
+            for side in range(self.sides)
+        )
+
+    def take(self, items: Sequence[int] | NDArray[np.int64]) -> Encoded:
         """Return only `items`, in that order; tokens are not copied."""
         import numpy as np
 
@@ -149,7 +142,8 @@ class Encoded:
         import numpy as np
 
         total = hashlib.sha256()
-        for part in (self.ids, self.supervised, np.diff(self.offsets), self.items):
+        numbers = [self.columns[name] for name in sorted(self.columns)]
+        for part in (self.ids, self.supervised, np.diff(self.offsets), *numbers, self.items):
             if part is not None:
                 total.update(_bytes(part))
         return total.hexdigest()[:16]
@@ -158,11 +152,12 @@ class Encoded:
 class Store:
     """Takes blocks in, one after the other, into files of a folder or into memory."""
 
-    def __init__(self, sides: int, folder: Path | None = None) -> None:
+    def __init__(self, sides: int, folder: Path | None = None, columns: Sequence[str] = ()) -> None:
         self._sides, self._folder = sides, folder
         self._stems = Stems()
-        self._parts: dict[str, list[NDArray[Any]]] = {name: [] for name in PARTS}
-        self._files = {n: (folder / f"{n}.bin").open("wb") for n in PARTS} if folder else {}
+        self._kinds = _parts(columns)
+        self._parts: dict[str, list[NDArray[Any]]] = {name: [] for name in self._kinds}
+        self._files = {n: (folder / f"{n}.bin").open("wb") for n in self._kinds} if folder else {}
 
     def add(self, block: Block) -> None:
         """Take in the items of a block."""
@@ -170,8 +165,9 @@ class Store:
 
         stems, numbers = self._stems.apart(block.origins)
         keys = block.keys or [0] * len(stems)
-        made = (block.ids, block.supervised, block.sizes, stems, numbers, keys)
-        for (name, kind), part in zip(PARTS.items(), made, strict=True):
+        columns = [block.columns[name] for name in sorted(block.columns)]
+        made = (block.ids, block.supervised, block.sizes, *columns, stems, numbers, keys)
+        for (name, kind), part in zip(self._kinds.items(), made, strict=True):
             array = np.ascontiguousarray(part, dtype=kind)
             if self._files:
                 self._files[name].write(_bytes(array))
@@ -188,7 +184,7 @@ class Store:
                 name: np.concatenate([np.zeros(0, kind), *self._parts.pop(name)]).astype(
                     kind, copy=False
                 )
-                for name, kind in PARTS.items()
+                for name, kind in self._kinds.items()
             }
             return of_arrays(arrays, names, self._sides)
         self.stop()
@@ -211,7 +207,7 @@ def opened(folder: Path, sides: int, fingerprint: str) -> Encoded:
     import numpy as np
 
     arrays = {}
-    for name, kind in PARTS.items():
+    for name, kind in _stored(folder).items():
         path = folder / f"{name}.bin"
         empty = path.stat().st_size == 0  # of which there is no map
         arrays[name] = np.zeros(0, kind) if empty else np.memmap(path, dtype=kind, mode="r")
@@ -226,13 +222,24 @@ def digests(folder: Path) -> tuple[str, str]:
         OSError: A file is not there.
     """
     total, told = hashlib.sha256(), ""
-    for name in (*(f"{part}.bin" for part in PARTS), NAMES):
+    for name in (*(f"{part}.bin" for part in _stored(folder)), NAMES):
+        if name == "stems.bin":
+            told = total.hexdigest()[:16]
         with (folder / name).open("rb") as file:
             while data := file.read(1 << 20):
                 total.update(data)
-        if name == "sizes.bin":
-            told = total.hexdigest()[:16]
     return told, total.hexdigest()
+
+
+def _parts(columns: Iterable[str]) -> dict[str, str]:
+    """Return what is stored, in order, and of what kind it is."""
+    first = dict(list(PARTS.items())[:3])
+    return {**first, **{f"{_COLUMN}{name}": "float64" for name in sorted(columns)}, **PARTS}
+
+
+def _stored(folder: Path) -> dict[str, str]:
+    """Return `_parts` of what is in a folder."""
+    return _parts(path.stem.removeprefix(_COLUMN) for path in folder.glob(f"{_COLUMN}*.bin"))
 
 
 def of_arrays(
@@ -248,6 +255,11 @@ def of_arrays(
         sides=sides,
         origins=Origins(names, arrays["stems"], arrays["numbers"]),
         keys=arrays["keys"],
+        columns={
+            name.removeprefix(_COLUMN): array
+            for name, array in arrays.items()
+            if name.startswith(_COLUMN)
+        },
         digest=fingerprint,
     )
 

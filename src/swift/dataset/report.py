@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from swift.dataset.troubles import trouble_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+    from swift.dataset.encoded import Encoded
 
 _SHOWN = 5
 """Origins kept of each kind of trouble."""
@@ -34,6 +37,9 @@ class Part:
     rows: int = 0
     samples: int = 0
     """Rows that a format understood; what becomes of them later is the whole report's."""
+
+    repeated: int = 0
+    """Samples that came again, where it was begun again."""
 
     read_as: list[str] = field(default_factory=list)
     """How its rows were read, a line for each set of columns."""
@@ -79,7 +85,7 @@ class Report:
         """
         self.counts[name] = self.counts.get(name, 0) + count
         shown = self.origins.setdefault(name, [])
-        if len(shown) < _SHOWN:
+        if len(shown) < _SHOWN and origin not in shown:
             shown.append(origin)
         if (self.strict or self.policies) and self._fatal() >= _FATAL:
             self.check()
@@ -101,6 +107,39 @@ class Report:
         for length, count in zip(found.tolist(), counts.tolist(), strict=True):
             self.lengths[length] = self.lengths.get(length, 0) + count
         self.lost += lost
+
+    def repeat(self, dataset: str) -> None:
+        """Count a sample of a data set that comes again."""
+        self.part(dataset).repeated += 1
+        self.note("repeated", dataset)
+
+    def gain(self, some: Encoded) -> None:
+        """Count samples in, as they are."""
+        self.samples += len(some)
+        self.tokens += int(some.lengths.sum())
+        self.supervised += some.trained()
+        self.measure(some.longest)
+
+    def lose(self, some: Encoded) -> None:
+        """Count samples out that had come through.
+
+        Of one that was cut it is not known how long it was: it leaves the histogram as the
+        shortest of its length or more.
+        """
+        self.samples -= len(some)
+        self.tokens -= int(some.lengths.sum())
+        self.supervised -= some.trained()
+        for length, count in sorted(Counter(some.longest.tolist()).items(), reverse=True):
+            left = self._forget(length, count)
+            for longer in sorted(known for known in self.lengths if known > length and left):
+                left = self._forget(longer, left)
+
+    def _forget(self, length: int, count: int) -> int:
+        """Take samples out of the histogram; return how many of them it had not."""
+        known = self.lengths.pop(length, 0)
+        if known > count:
+            self.lengths[length] = known - count
+        return max(0, count - known)
 
     def policy(self, name: str) -> str:
         """Return what becomes of rows in this trouble."""
@@ -136,7 +175,23 @@ class Report:
     @property
     def rejected(self) -> int:
         """Rows that are not trained on because something was wrong with them."""
-        return sum(n for name, n in self.counts.items() if self.policy(name) == "drop")
+        return sum(self.counts[name] for name in self.rejecting())
+
+    def rejecting(self) -> list[str]:
+        """Return the troubles that cost rows unasked, the most frequent first."""
+        return [n for n in self.by_count() if self.policy(n) == "drop" and self.unasked(n)]
+
+    def unasked(self, name: str) -> bool:
+        """Return whether a trouble is one, and the recipe does not say what becomes of it."""
+        trouble = trouble_of(name)
+        return "fail" in trouble.policies and self.policy(name) == trouble.default
+
+    def advice(self) -> str:
+        """Return what mends the trouble that most rows have."""
+        if not self.rows:
+            return "the files hold no row"
+        worst = next(iter(self.by_count()), "")
+        return trouble_of(worst).repair or "look at the rows named"
 
     def describe(self) -> str:
         """Return a few lines for people: what there is, and a line for each trouble."""
@@ -152,6 +207,9 @@ class Report:
         """Return a line for people about one trouble."""
         count, shown = self.counts[name], ", ".join(self.origins[name])
         shown += ", …" * (count > len(self.origins[name]))
+        if name == "repeated":
+            again = {name: part.repeated for name, part in self.parts.items() if part.repeated}
+            shown = ", ".join(f"{name}: {times:,}" for name, times in again.items())
         return f"{name}: {count:,} ({shown}); {self.policy(name)}: {trouble_of(name).means}"
 
     def bins(self, most: int = 24) -> list[tuple[int, int, int]]:

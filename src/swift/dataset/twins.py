@@ -78,7 +78,7 @@ def duplicates(encoded: Encoded) -> Twins:
     """Return the items that say exactly what an earlier one of another origin says."""
     import numpy as np
 
-    keys = _keys(encoded)
+    keys = keys_of(encoded)
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     twins = first[group]
     later = (twins != np.arange(len(keys))).nonzero()[0].tolist()
@@ -90,8 +90,8 @@ def leaked(train: Encoded, held: Encoded) -> Twins:
     """Return the items of `held` that `train` has too, and which it is there."""
     import numpy as np
 
-    keys, first = np.unique(_keys(train), return_index=True)
-    asked = _keys(held)
+    keys, first = np.unique(keys_of(train), return_index=True)
+    asked = keys_of(held)
     place = np.searchsorted(keys, asked).clip(max=max(0, len(keys) - 1))
     same = (keys[place] == asked).nonzero()[0] if len(keys) else []
     return {int(i): int(first[place[i]]) for i in same}
@@ -103,7 +103,7 @@ def near_duplicates(encoded: Encoded, threshold: float) -> Twins:
     Which pairs to compare is told by hashes, whether they are alike by their tokens.
     """
     found: dict[int, int] = {}
-    keys = _keys(encoded)
+    keys = keys_of(encoded)
     for before, item in sorted(set(_candidates(encoded, threshold))):
         if item in found or keys[before] == keys[item]:
             continue
@@ -241,7 +241,8 @@ def _alike(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> float:
     return both / (len(a) + len(b) - both)
 
 
-def _keys(encoded: Encoded) -> NDArray[np.uint64]:
+def keys_of(encoded: Encoded) -> NDArray[np.uint64]:
+    """Return 64 bits of each item that are the same for items that say the same."""
     import numpy as np
 
     keys = encoded.keys
@@ -259,10 +260,5 @@ def _without(encoded: Encoded, twins: Twins, report: Report) -> Encoded:
     """Return the items that have no twin; the report counts what is left."""
     if not twins:
         return encoded
-    for item in twins:
-        for side in range(encoded.sides):
-            ids, marks = encoded.sequence(item, side)
-            report.tokens -= len(ids)
-            report.supervised -= int(marks[1:].sum())
-    report.samples -= len(twins)
+    report.lose(encoded.take(sorted(twins)))
     return encoded.take([item for item in range(len(encoded)) if item not in twins])

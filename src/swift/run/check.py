@@ -101,10 +101,11 @@ def check(recipe: Recipe, *, show: int = 0, say: Callable[[str], object]) -> Che
     warnings: list[str] = []
 
     def event(kind: str, **fields: Any) -> None:
-        if kind == "note":
-            say(fields["text"])
-        elif kind == "warning" and fields.get("about") != "rows":  # which the report says
+        about = fields.get("about")
+        if about == "sizes" or (kind == "warning" and about != "rows"):  # which the report says
             warnings.append(fields["text"])
+        elif kind == "note":
+            say(fields["text"])
 
     prepared = prepare(_whole(plan), event, near_leaks=True)
     steps, tokens = _steps(plan, prepared)
@@ -157,7 +158,7 @@ def _steps(plan: Plan, prepared: Prepared) -> tuple[int, int]:
 
 def _judged(found: Checked, prepared: Prepared, warnings: list[str]) -> Checked:
     findings = [
-        *_of_rows(found.reports["train"]),
+        *_of_rows(found.reports["train"], _held_out(found)),
         *_of_validation(prepared, found.reports.get("validation")),
         *_of_machine(found),
         *(Finding(level="warning", name="warning", text=text) for text in warnings),
@@ -165,24 +166,30 @@ def _judged(found: Checked, prepared: Prepared, warnings: list[str]) -> Checked:
     return replace(found, findings=tuple(findings))
 
 
-def _of_rows(report: Report) -> Iterator[Finding]:
-    if report.rejected > _HALF * report.rows:
-        text = f"{report.rejected:,} of {report.rows:,} rows are rejected"
-        worst = next(n for n in report.by_count() if report.policy(n) == "drop")
-        yield Finding(level="failure", name="rejected", text=text, fix=trouble_of(worst).repair)
-    if report.lost > _HALF * (report.lost + report.tokens):
-        text = f"{report.lost:,} of {report.lost + report.tokens:,} tokens are cut off"
+def _held_out(found: Checked) -> Report:
+    """Return the report of a share of the training rows; an empty one where none is held out."""
+    drawn = not isinstance(found.plan.recipe.data.validation, str)
+    return found.reports.get("validation", Report()) if drawn else Report()
+
+
+def _of_rows(report: Report, held: Report) -> Iterator[Finding]:
+    """Yield what is wrong with all rows that were read; of them `held` were held out."""
+    rows, tokens = report.rows + held.rows, report.lost + report.tokens + held.tokens
+    if report.rejected > _HALF * rows:
+        text = f"{report.rejected:,} of {rows:,} rows are rejected"
+        fix = trouble_of(report.rejecting()[0]).repair
+        yield Finding(level="failure", name="rejected", text=text, fix=fix)
+    if report.lost > _HALF * tokens:
+        text = f"{report.lost:,} of {tokens:,} tokens are cut off"
         yield Finding(level="failure", name="cut-off", text=text, fix="raise data.max_length")
     yield from _of_troubles(report)
 
 
 def _of_troubles(report: Report) -> Iterator[Finding]:
-    """Yield each trouble that nobody asked for."""
-    for name in report.by_count():
-        trouble = trouble_of(name)
-        if "fail" in trouble.policies:
-            text = f"{name}: {report.counts[name]:,} ({report.policy(name)})"
-            yield Finding(level="warning", name=name, text=text, fix=trouble.repair)
+    """Yield each trouble that nobody asked for; what the recipe decides is only counted."""
+    for name in filter(report.unasked, report.by_count()):
+        text = f"{name}: {report.counts[name]:,} ({report.policy(name)})"
+        yield Finding(level="warning", name=name, text=text, fix=trouble_of(name).repair)
 
 
 def _of_validation(prepared: Prepared, report: Report | None) -> Iterator[Finding]:

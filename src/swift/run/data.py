@@ -9,16 +9,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from swift.chat.asked import Asked
 from swift.chat.speaker import Speaker
 from swift.chat.tokenize import Tokenizer
 from swift.chat.verify import Trial
 from swift.core.errors import DataError, Problem
 from swift.core.files import write_text
+from swift.core.machine import cores
 from swift.dataset.encode import encode
 from swift.dataset.encoded import Encoded
+from swift.dataset.held import hold_out
 from swift.dataset.report import Report
 from swift.dataset.troubles import troubles
 from swift.dataset.twins import apart, distinct
@@ -85,6 +85,7 @@ def prepare(
     tried = _tried(plan, event)
     template = tried.template if tried else None
     reports: dict[str, Report] = {}
+    _crowded(plan, event)
 
     def encoded(named: tuple[Dataset, ...], split: str, live: Live) -> Encoded:
         def hear(kind: str, **fields: Any) -> None:
@@ -113,14 +114,17 @@ def prepare(
     if isinstance(held, str) or given.validation is not None:
         validation = encoded((Dataset(name=str(held)),), "validation", given.validation)
     elif held:
-        everything, validation = _split(everything, held, recipe.train.seed)
         reports["validation"] = _report(plan)
+        seed, both = recipe.train.seed, (reports["train"], reports["validation"])
+        everything, validation = hold_out(everything, held, seed, *both)
     if validation is not None:
         validation = _unseen(everything, validation, reports["validation"], near_leaks)
     for split, report in reports.items():
         _tell(split, report, event)
     for report in reports.values():
         report.check()
+    if not recipe.data.streaming:
+        _large(plan, len(everything), event)
     ends = Speaker(tokenizer, template).stop_ids - set(tokenizer.stop_ids)
     return Prepared(
         train=everything,
@@ -158,7 +162,10 @@ def _stream(
     first = window(islice(samples_of_a_pass(_report(plan)), _FIRST), _report(plan))
     size = plan.sizes.batch * WINDOW
     told = _report(plan)  # tokens of later passes count too, but are nowhere said
-    return Stream(begin, lambda drawn: window(drawn, report if begun == 1 else told), size), first
+    stream = Stream(
+        begin, lambda drawn: window(drawn, report if begun == 1 else told), size, report=report
+    )
+    return stream, first
 
 
 def write_reports(reports: Mapping[str, Report], folder: Path) -> None:
@@ -178,13 +185,33 @@ def _report(plan: Plan, said: Mapping[str, Any] | None = None) -> Report:
 
 
 def _tell(split: str, report: Report, event: Event) -> None:
-    """Say what became of rows; of a share that is held out only what is wrong with it."""
-    if not report.rows and not report.counts:
+    """Say what became of rows."""
+    if not report.rows and not report.counts:  # of a stream, whose rows are yet to come
         return
     event("data", split=split, text=report.describe(), **report.summary())
     if report.samples < report.rows / 2:
         text = f"only {report.samples:,} of {report.rows:,} rows are trained on"
         event("warning", text=text, about="rows")
+
+
+def _crowded(plan: Plan, event: Event) -> None:
+    """Say that more processes are asked for than can be at work at once."""
+    asked, most = plan.recipe.data.num_proc or 0, cores()
+    if asked > most:
+        text = f"data.num_proc is {asked:,}, and this process may use {most:,} cores: "
+        text += "more processes cost memory and save no time; leave it out"
+        event("note", text=text, about="sizes")
+
+
+def _large(plan: Plan, samples: int, event: Event) -> None:
+    """Say that more samples a step are asked for than there are; the default is never blamed."""
+    train, batch = plan.recipe.train, plan.sizes.batch
+    sizes = (train.batch_size, train.gradient_accumulation_steps, train.micro_batch_size)
+    asked = sizes != (None, None, "auto")
+    if asked and batch > samples:
+        text = f"a step takes {batch:,} samples, and there are {samples:,}: "
+        text += "each step is a whole epoch; lower train.batch_size"
+        event("note", text=text, about="sizes")
 
 
 def _unseen(train: Encoded, held: Encoded, report: Report, near: bool) -> Encoded:
@@ -249,23 +276,9 @@ def _tokens(
         tokenizer,
         pairs=len(recipe.method.sides) == 2,
         supervise="all" if recipe.task == "text" else recipe.method.supervise,
+        columns=recipe.method.columns,
         max_length=plan.room,
         on_long=recipe.data.on_long,
         report=report,
         **how,
     )
-
-
-def _split(everything: Encoded, share: float, seed: int) -> tuple[Encoded, Encoded]:
-    """Hold out a drawn share, at least one sample; the same ones for the same seed."""
-    held = max(1, round(share * len(everything)))
-    if held >= len(everything):
-        raise DataError(
-            Problem(
-                where="data.validation",
-                what=f"a share of {share} of {len(everything)} samples leaves none to train on",
-                fix="give more rows, or validation: 0",
-            )
-        )
-    order = np.random.Generator(np.random.PCG64([seed, 1 << 32])).permutation(len(everything))
-    return everything.take(sorted(order[held:])), everything.take(sorted(order[:held]))

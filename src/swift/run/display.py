@@ -38,6 +38,8 @@ class Display:
             self.line(f"validation after step {event['step']}: {values}")
         elif kind == "save":
             self.line(f"saved {event['folder']}")
+        elif kind == "data" and event["split"] != "train":
+            self.line(f"{event['split']}: {event['text']}")
         elif kind in ("note", "warning", "data", "template"):
             self.line(f"{kind}: {event['text']}")
 

@@ -83,7 +83,7 @@ def _mixed(plan: Plan, parts: Sequence[_Part], report: Report) -> Iterator[Sampl
         [partial(begin, number) for number in range(len(parts))],
         [weight for weight in weights if weight is not None] if all(weights) else None,
         stopping=plan.recipe.data.stopping,
-        on_repeat=lambda number: report.note("repeated", parts[number][0].name),
+        on_repeat=lambda number: report.repeat(parts[number][0].name),
     )
 
 
@@ -106,7 +106,7 @@ def _of_part(plan: Plan, part: _Part, report: Report) -> Iterator[Sample]:
         counted(raws(report.note)),
         format=dataset.format,
         columns=dataset.columns,
-        wants="pairs" if len(recipe.method.sides) == 2 else "answers",
+        wants=recipe.method.wants,
         task=recipe.task,
         on_reject=report.note,
         on_reading=read_as,
