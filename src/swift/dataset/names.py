@@ -129,7 +129,7 @@ def refs_of(name: str, revision: str = "") -> Mapping[str, Ref]:
     if row is not None:
         return refs_of_row(row, revision)
     refs = _refs({"huggingface": name, "modelscope": name}, revision)
-    return refs if name.count("/") == 1 and refs and not Path(name).parent.is_dir() else {}
+    return refs if name.count("/") == 1 and refs and not Path(name).parent.exists() else {}
 
 
 def refs_of_row(row: Listed, revision: str = "") -> Mapping[str, Ref]:

@@ -17,7 +17,7 @@ class Raw:
     """"mine.jsonl:17"."""
 
     trouble: str = ""
-    """Why there is no row: "broken-line", "not-utf-8", "line-too-long", "wrong-shape"."""
+    """Why there is no row: "broken-line", "ragged-row", "not-utf-8", "line-too-long", ..."""
 
 
 def checked(row: Any, origin: str) -> Raw:

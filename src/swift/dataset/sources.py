@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from itertools import chain, takewhile
 from pathlib import Path
 
-from swift.core.errors import DataError, MachineError, Problem
+from swift.core.errors import DataError, Problem
 from swift.dataset.adapters import Adapt, adapter_of
-from swift.dataset.folder import Parts, parts_of
+from swift.dataset.folder import Parts
+from swift.dataset.here import beside, cannot_read, lack, on_path, plain
 from swift.dataset.hubs import on_hubs
 from swift.dataset.names import Listed, brought, find_row
 from swift.dataset.raw import Raw
-from swift.dataset.readers import Read, reader_of, suffixes
-from swift.dataset.readers.opened import PACKED, ArchiveError, not_utf8
+from swift.dataset.readers.fitting import fitting, known
+from swift.dataset.readers.opened import ArchiveError, not_utf8
 from swift.dataset.readers.prose import read as read_prose
 from swift.dataset.said import Said, readings
 
@@ -85,13 +87,11 @@ def _found(name: str, subsets: tuple[str, ...]) -> Source:
     said = Said(stem=name)
     for said in readings(name):
         said = said if said.subsets else replace(said, subsets=subsets)
-        if said.hub == "auto" and (parts := _there(_path(said.stem), said.subsets)):
+        if said.hub == "auto" and (parts := on_path(said)):
             return _of_parts(name, said, parts)
     row = brought(said.stem) if said.hub == "auto" else None
-    if row is None and said.hub == "auto":
-        files = next(filter(None, map(_file, _beside(said.stem))), ())
-        if files:
-            return _of_parts(name, said, {"train": files})
+    if row is None and said.hub == "auto" and (parts := beside(said)):
+        return _of_parts(name, said, parts)
     row = row or find_row(said.stem)
     if row is not None and row.source:
         return _own(name, said, row)
@@ -99,9 +99,11 @@ def _found(name: str, subsets: tuple[str, ...]) -> Source:
     found = on_hubs(said.stem, row, said.hub, said.revision, real)
     if found.parts:
         return replace(_of_parts(name, said, found.parts, row.part if row else ""), adapter=adapter)
-    missed = [f"{_path(said.stem)} is no file and no folder with data files"]
-    missed += ["no plug-in brings it", f"there is no {Path('data') / said.stem}.*"]
-    what = f"there is no data set `{said.stem}`: {', '.join(missed)}; {found.missed}"
+    missed = f"{said.hub} alone is asked"
+    if said.hub == "auto":
+        beside_it = f"there is no {Path('data') / said.stem}.*"
+        missed = f"{lack(said.stem)}, no plug-in brings it, {beside_it}"
+    what = f"there is no data set `{said.stem}`: {missed}; {found.missed}"
     raise DataError(Problem(where="dataset", what=what, fix=found.fix))
 
 
@@ -119,7 +121,7 @@ def _variant(row: Listed, subsets: tuple[str, ...]) -> tuple[tuple[str, ...], st
 def _of_parts(name: str, said: Said, parts: Parts, usual: str = "") -> Source:
     """Return the source that reads these files; `usual` is the part where nobody says."""
     for path in (path for files in parts.values() for path in files):
-        _check(path)
+        known(path)
     files = tuple(p for part in (usual or "train").split("|") for p in parts.get(part, ()))
     if not files and len(parts) == 1 and not usual:
         usual, files = next(iter(parts.items()))
@@ -134,62 +136,13 @@ def _own(name: str, said: Said, row: Listed) -> Source:
     """Return a source that is on no hub: one that is made here, or that a plug-in brings along."""
     kind, _, place = row.source.partition(":")
     if kind == "generated":
+        plain(said, "made by swift itself")
         return Source(name=name, generator=place, take=said.take)
-    parts = _there(Path(place), said.subsets)
+    parts = on_path(replace(said, stem=place))
     if not parts:
         what = f"its plug-in says that the rows of `{row.name}` are in {place}, and none are there"
         raise DataError(Problem(where="dataset", what=what, fix=f"mend the source of {row.name}"))
     return replace(_of_parts(name, said, parts, row.part), adapter=_variant(row, said.subsets)[1])
-
-
-def _path(name: str) -> Path:
-    """Return the path called `name`; a ~ before what is no user's name is a letter like any."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
-
-
-def _there(path: Path, subsets: tuple[str, ...] = ()) -> Parts:
-    """Return the parts of a folder, or the file; {} where neither is."""
-    try:
-        if path.is_dir():
-            return parts_of(path, subsets)
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            return {}
-        raise _cannot_read(path, error) from error
-    files = () if subsets else _file(path)
-    return {"train": files} if files else {}
-
-
-def _file(path: Path) -> tuple[Path, ...]:
-    try:
-        return (path,) if path.is_file() else ()
-    except (OSError, ValueError) as error:  # a name too long, or with half a character
-        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
-            return ()
-        raise _cannot_read(path, error) from error
-
-
-def _beside(stem: str) -> Iterator[Path]:
-    """Yield the files that may hold the rows of ./data/NAME.*."""
-    for packed in ("", *PACKED):
-        for suffix in suffixes():
-            yield Path("data") / f"{stem}{suffix}{packed}"
-
-
-def _check(path: Path) -> None:
-    if reader_of(path) is not None:
-        return
-    packed = path.suffix.lower() in PACKED
-    inside = path.with_suffix("").suffix if packed else path.suffix
-    what = f"`{inside or path.name}` is no kind of file that is read"
-    fix = f"one of {', '.join(suffixes())}, also with {', '.join(PACKED)}"
-    if packed and inside in suffixes():
-        what = f"a `{inside}` file is not read while it is packed as `{path.suffix}`"
-        fix = f"unpack it: it is compressed inside already ({path.with_suffix('').name})"
-    raise DataError(Problem(where=str(path), what=what, fix=fix))
 
 
 def rows(
@@ -201,7 +154,8 @@ def rows(
         source: What `find` returned.
         split: The part wanted; a source that has no such part gives its training part.
         seed: Of the draw; the same rows for the same seed on every machine.
-        note: Is told of what happens to a whole source or file: "fewer-rows", "empty-file".
+        note: Is told of what happens to a whole source or file: "fewer-rows", "empty-file",
+            "misnamed".
 
     Raises:
         DataError: A file is not what its name says, or not UTF-8; says where it breaks.
@@ -226,17 +180,22 @@ def rows(
 
 def _count(source: Source, split: str, seed: int) -> int:
     """Return how many Raws a source yields."""
-    files = [(path, reader_of(path)) for path in _files(source, split)]
-    if source.generator or source.adapter or not all(found and found.count for _, found in files):
-        return sum(1 for _ in _all(source, split, seed, lambda name, origin: None))
-    return sum(_guarded_count(path, found.count) for path, found in files if found and found.count)
+    files = _files(source, split)
+    if not source.generator and not source.adapter:
+        counts = list(takewhile(lambda count: count is not None, map(_quick, files)))
+        if len(counts) == len(files):
+            return sum(filter(None, counts))
+    return sum(1 for _ in _all(source, split, seed, lambda name, origin: None))
 
 
-def _guarded_count(path: Path, count: Callable[[Path], int]) -> int:
-    def once(path: Path) -> Iterator[Raw]:
-        yield Raw(row={"count": count(path)}, origin=path.name)
-
-    return sum(raw.row["count"] for raw in _guarded(path, once) if raw.row)
+def _quick(path: Path) -> int | None:
+    """Return how many Raws a file yields, where that is known faster than by reading it."""
+    with _told(path):
+        if not path.stat().st_size:
+            return 0
+        count = fitting(path).reader.count
+        return None if count is None else count(path)
+    raise AssertionError
 
 
 def _files(source: Source, split: str) -> tuple[Path, ...]:
@@ -255,39 +214,48 @@ def _all(source: Source, split: str, seed: int, note: Note) -> Iterator[Raw]:
     adapt = Adapt(source.adapter)
     files = _files(source, split)
     for path in files:
-        if not path.exists() or path.stat().st_size:
-            yield from adapt(_guarded(path, _reading(path, source.documents)))
+        found = _of_file(path, source.documents, note)
+        first = next(found, None)
+        if first is not None:
+            yield from adapt(chain((first,), found))
         elif len(files) > 1:
             note("empty-file", path.name)
         else:
-            raise DataError(Problem(where=str(path), what="the file is empty", fix="give rows"))
+            what = "the file holds no row" if path.stat().st_size else "the file is empty"
+            raise DataError(Problem(where=str(path), what=what, fix="give rows"))
 
 
-def _reading(path: Path, documents: str) -> Read:
-    found = reader_of(path)
-    if found is None:
-        _check(path)
-    assert found is not None
-    return partial(read_prose, documents=documents) if found.prose else found.read
-
-
-def _guarded(path: Path, read: Read) -> Iterator[Raw]:
-    """Yield what `read` yields; what the file or its disk does wrong is told in words."""
-    last = ""
-    try:
-        for raw in read(path):
-            last = raw.origin
+def _of_file(path: Path, documents: str, note: Note) -> Iterator[Raw]:
+    """Yield what a file holds; what it or its disk does wrong is told in words."""
+    with _told(path) as reached:
+        if not path.stat().st_size:
+            return
+        found = fitting(path)
+        if found.otherwise:
+            note("misnamed", f"{path.name} ({found.otherwise})")
+        read = found.reader.read
+        for raw in read_prose(path, documents) if found.reader.prose else read(path):
+            reached.append(raw.origin)
             yield raw
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[deque[str]]:
+    """Turn what a file or its disk does wrong into words; the last origin goes into what it yields.
+
+    Raises:
+        DataError: The file is spoilt.
+        MachineError: It cannot be read.
+    """
+    reached = deque[str](maxlen=1)
+    try:
+        yield reached
     except UnicodeDecodeError as error:
         raise not_utf8(path) from error
     except ArchiveError as error:
-        after = f" after {last}" if last else ""
+        after = f" after {reached[0]}" if reached else ""
         what = f"its compression breaks{after}: {error}"
         fix = "it is cut short or spoilt: fetch or write it again"
         raise DataError(Problem(where=str(path), what=what, fix=fix)) from error
     except OSError as error:
-        raise _cannot_read(path, error) from error
-
-
-def _cannot_read(path: Path, error: OSError) -> MachineError:
-    return MachineError(Problem(where=str(path), what=f"cannot be read: {error.strerror or error}"))
+        raise cannot_read(path, error) from error

@@ -114,6 +114,18 @@ def of_folder(tmp_path: Path) -> dict[str, Any]:
     return {"dataset": str(tmp_path / "rows")}
 
 
+def of_table(tmp_path: Path, last: str) -> dict[str, Any]:
+    good = "".join(f"What is {i}?,It is {i}.\n" for i in range(12))
+    (tmp_path / "rows.csv").write_text(f"query,response\n{good}{last}")
+    return {"dataset": str(tmp_path / "rows.csv")}
+
+
+def of_packed(tmp_path: Path) -> dict[str, Any]:
+    path = Path(write(tmp_path / "rows.jsonl", [*GOOD]))
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    return {"dataset": str(path)}
+
+
 def of_more(tmp_path: Path) -> dict[str, Any]:
     return {"dataset": write(tmp_path / "rows.jsonl", [*GOOD]) + "#500"}
 
@@ -141,6 +153,10 @@ def of_refusal(tmp_path: Path) -> dict[str, Any]:
 
 SETS: list[tuple[str, Callable[[Path], dict[str, Any]]]] = [
     ("empty-file", of_folder),
+    ("misnamed", of_packed),
+    ("ragged-row", lambda p: of_table(p, "a,b,c\n")),
+    ("ragged-row", lambda p: of_table(p, "a\n")),
+    ("stray-quote", lambda p: of_table(p, '"a"b,c\n')),
     ("fewer-rows", of_more),
     ("leaked", of_leak),
     ("near-leaked", of_near_leak),
@@ -176,7 +192,12 @@ FATAL: list[tuple[str, str, Callable[[Path], dict[str, Any]]]] = [
     ("no-such-kind", "no kind of file that is read", lambda p: spoilt(p, "rows.docx", b"x")),
     ("empty", "the file is empty", lambda p: spoilt(p, "rows.jsonl", b"")),
     ("spoilt", "compression breaks", lambda p: spoilt(p, "rows.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 9999)[:90])),
-    ("not-gzip", "compression breaks", lambda p: spoilt(p, "rows.jsonl.gz", b"plain text")),
+    ("not-gzip", "compression breaks", lambda p: spoilt(p, "rows.jsonl.gz", b"\x1fplain\xff")),
+    ("no-text", "it is a PNG picture", lambda p: spoilt(p, "rows.jsonl", b"\x89PNG\r\n\x1a\n")),
+    ("text-as-parquet", "but it is text.*mv ", lambda p: spoilt(p, "rows.parquet", b'{"text": "a"}\n')),
+    ("blank", "the file holds no row", lambda p: spoilt(p, "rows.jsonl", b"\n \n")),
+    ("revision-of-a-file", "no revision `main`", lambda p: {"dataset": write(p / "r.jsonl", [*GOOD]) + "@main"}),
+    ("subset-of-a-file", "has no subsets such as `zh`", lambda p: {"dataset": write(p / "r.jsonl", [*GOOD]) + ":zh"}),
     ("not-parquet", "rows.parquet", lambda p: spoilt(p, "rows.parquet", b"PAR1 no")),
     ("no-columns", "rows.jsonl:1", lambda p: spoilt(p, "rows.jsonl", b'{"colour": "red"}\n')),
     ("nothing-left", "no sample is left.*empty-answer: 1", lambda p: {"dataset": write(p / "r.jsonl", [talk("a", " ")])}),

@@ -7,7 +7,7 @@ UnicodeDecodeError of its file may pass through.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,6 +31,9 @@ class Reader:
     count: Callable[[Path], int] | None = None
     """How many Raws `read` yields, found faster than by reading; None: no faster way."""
 
+    otherwise: Callable[[Path], str] | None = None
+    """What such a file is read as, where that is not what its name says; "" where it is."""
+
     packed: bool = True
     """Whether a compressed file may be read: not where one must jump about in it."""
 
@@ -41,11 +44,13 @@ class Reader:
 def _own() -> Iterator[Reader]:
     from swift.dataset.readers import columns, lines, listed, prose, separated
 
-    yield Reader(suffix=".jsonl", read=lines.read, count=lines.count)
-    yield Reader(suffix=".ndjson", read=lines.read, count=lines.count)
+    read, count, otherwise = lines.read, lines.count, lines.otherwise
+    jsonl = Reader(suffix=".jsonl", read=read, count=count, otherwise=otherwise)
+    yield jsonl
+    yield replace(jsonl, suffix=".ndjson")
     yield Reader(suffix=".json", read=listed.read)
-    yield Reader(suffix=".csv", read=separated.read)
-    yield Reader(suffix=".tsv", read=separated.read)
+    yield Reader(suffix=".csv", read=separated.read, otherwise=separated.otherwise)
+    yield Reader(suffix=".tsv", read=separated.read, otherwise=separated.otherwise)
     yield Reader(suffix=".parquet", read=columns.parquet, count=columns.count, packed=False)
     for suffix in (".arrow", ".feather", ".ipc"):
         yield Reader(suffix=suffix, read=columns.arrow, packed=False)

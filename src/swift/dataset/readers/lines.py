@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +13,9 @@ from pydantic_core import from_json
 from swift.dataset.raw import Raw, checked
 from swift.dataset.readers.opened import LONGEST, limited, opened_text
 
+_LIST = re.compile(rb"\[\s*\{")
+"""How a list of rows begins; a row among lines never does so."""
+
 
 def read(path: Path) -> Iterator[Raw]:
     """Yield one Raw for every line that is not blank.
@@ -19,9 +23,17 @@ def read(path: Path) -> Iterator[Raw]:
     A line that is not UTF-8 is a reject in a file that was seen to be UTF-8 by an earlier line;
     else the whole file is in something else.
 
+    A file that is one list of rows is read as such.
+
     Raises:
         UnicodeDecodeError: The whole file is in something else.
+        DataError: It is a list, and breaks.
     """
+    if otherwise(path):
+        from swift.dataset.readers import listed
+
+        yield from listed.read(path)
+        return
     seen = False
     with opened_text(path) as file:
         for number, line in _numbered(file):
@@ -46,8 +58,18 @@ def read(path: Path) -> Iterator[Raw]:
 
 def count(path: Path) -> int:
     """Return how many Raws `read` yields, without parsing."""
+    if otherwise(path):
+        return sum(1 for _ in read(path))
     with opened_text(path) as file:
         return sum(1 for _ in _numbered(file))
+
+
+def otherwise(path: Path) -> str:
+    """Return what a file is that is no lines of JSON: one list of rows; "" for lines."""
+    with opened_text(path) as file:
+        line = next((line for _, line in _numbered(file)), b"").strip()
+    is_list = line == b"[" or (_LIST.match(line) and line.endswith((b"]", b",", b"{")))
+    return "a JSON list" if is_list else ""
 
 
 def _numbered(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -37,6 +37,8 @@ def read(path: Path) -> Iterator[Raw]:
     with opened_text(path) as file:
         text = _Text(io.TextIOWrapper(file, encoding="utf-8", newline=""), path)
         first = text.peek()
+        if not first:
+            return
         rows = text.items() if first == "[" else _under_data(text) if first == "{" else None
         if rows is None:
             text.value()

@@ -1,4 +1,4 @@
-"""A file's bytes, unpacked on the way where its name says that it is compressed."""
+"""A file's bytes, unpacked on the way where they are compressed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from swift.core.errors import DataError, Problem
+from swift.dataset.readers.kind import packing_of
 
 LONGEST = 1 << 28
 """Bytes of the longest line that is read: what is longer is no row, and would fill the memory."""
@@ -72,10 +73,9 @@ def opened(path: Path) -> io.BufferedReader:
     Raises:
         OSError: It cannot be opened; later a ArchiveError, where it cannot be unpacked.
     """
-    unpack = PACKED.get(path.suffix.lower())
+    unpack = PACKED.get(packing_of(path))
     if unpack is None:
         return path.open("rb")
-    path.open("rb").close()  # so that a missing file is told in the same words by all codecs
     return io.BufferedReader(_Unpacked(unpack(path)), _AT_ONCE)
 
 
@@ -99,7 +99,11 @@ def opened_text(path: Path) -> io.BufferedReader:
 
 
 def not_utf8(path: Path) -> DataError:
-    """Return the error that names the first line of a file that is not UTF-8."""
+    """Return the error that names the first line of a file that is not UTF-8, or no text at all."""
+    with opened(path) as file:
+        if b"\0" in file.read(_AT_ONCE):
+            what = "it is no text: there are zero bytes in it"
+            return DataError(Problem(where=str(path), what=what, fix="give a file of text"))
     decoder = codecs.getincrementaldecoder("utf-8")()
     line = 1
     with opened(path) as file:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from swift.core.errors import DataError, Problem
 from swift.dataset.raw import Raw
+from swift.dataset.readers import suffix_of
 from swift.dataset.readers.opened import opened_text
 
 _LONGEST_CELL = 1 << 26
@@ -18,6 +19,12 @@ _LONGEST_CELL = 1 << 26
 _LONGEST_NAME = 200
 """Letters of a column's name."""
 
+_LONGEST_HEADER = 1 << 20
+"""Bytes of a first line in which another separator is looked for."""
+
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+"""What may separate cells, and what it is called."""
+
 _ODD = re.compile("[\udc80-\udcff]")
 """A byte that is no UTF-8, as `surrogateescape` carries it."""
 
@@ -25,15 +32,16 @@ _ODD = re.compile("[\udc80-\udcff]")
 def read(path: Path) -> Iterator[Raw]:
     """Yield the rows of a table, each with its first line as number.
 
-    A row with more or fewer cells than there are columns, or quotation marks that do not match, is
-    a "broken-line"; one that is not UTF-8 is a reject in a file that was seen to be UTF-8.
+    A row with more or fewer cells than there are columns is a "ragged-row", one with quotation
+    marks that do not match a "stray-quote"; one that is not UTF-8 is a reject in a file that was
+    seen to be UTF-8. Semicolons, tabs or bars separate where the first line has only those.
 
     Raises:
         DataError: The first line does not name the columns.
         UnicodeDecodeError: The whole file is in something else than UTF-8.
     """
     csv.field_size_limit(_LONGEST_CELL)
-    delimiter = "\t" if ".tsv" in path.suffixes[-2:] or path.suffix.lower() == ".tsv" else ","
+    delimiter = _separator(path)
     with opened_text(path) as raw:
         text = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
         records = _records(text, delimiter)
@@ -42,7 +50,8 @@ def read(path: Path) -> Iterator[Raw]:
         for number, cells in records:
             origin = f"{path.name}:{number}"
             if cells is None or len(cells) != len(names):
-                yield Raw(row=None, origin=origin, trouble="broken-line")
+                trouble = "stray-quote" if cells is None else "ragged-row"
+                yield Raw(row=None, origin=origin, trouble=trouble)
                 continue
             joined = "".join(cells)
             if not joined.isascii():
@@ -53,6 +62,33 @@ def read(path: Path) -> Iterator[Raw]:
                     continue
                 seen = True
             yield Raw(row=dict(zip(names, cells, strict=True)), origin=origin)
+
+
+def otherwise(path: Path) -> str:
+    """Return what separates the cells of a file, where that is not what its name says."""
+    found = _separator(path)
+    return "" if found == _said(path) else f"separated by {_SEPARATORS[found]}"
+
+
+def _said(path: Path) -> str:
+    return "\t" if suffix_of(path) == ".tsv" else ","
+
+
+def _separator(path: Path) -> str:
+    """Return what separates the names in the first line: what the file's name says, if it does."""
+    said = _said(path)
+    with opened_text(path) as file:
+        line = file.readline(_LONGEST_HEADER).decode("utf-8", "replace")
+    for found in (said, *_SEPARATORS):
+        try:
+            names = next(csv.reader([line], delimiter=found, strict=True), [])
+        except csv.Error:  # a name that goes on in the next line, or none
+            return said
+        if len(names) > 1 and all(name.strip() for name in names):
+            return found
+        if found == said and len(names) > 1:
+            return said
+    return said
 
 
 def _records(text: io.TextIOWrapper, delimiter: str) -> Iterator[tuple[int, list[str] | None]]:
