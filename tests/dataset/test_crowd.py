@@ -15,7 +15,6 @@ from swift.chat.template import Template
 from swift.chat.tokenize import Tokenizer
 from swift.core.errors import DataError, MachineError
 from swift.dataset import crowd, encode
-from swift.dataset.cut import Way
 from swift.dataset.report import Report
 from tests.kit import tiny_chat_model
 
@@ -99,8 +98,8 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[crowd._Child]:
     children: list[crowd._Child] = []
     begin = crowd._Child.__init__
 
-    def note(self: crowd._Child, way: Way) -> None:
-        begin(self, way)
+    def note(self: crowd._Child) -> None:
+        begin(self)
         children.append(self)
 
     monkeypatch.setattr(crowd._Child, "__init__", note)
