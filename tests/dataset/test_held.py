@@ -115,9 +115,14 @@ def test_a_chain_of_equal_pieces_is_one_group() -> None:
         held(rows, 0.2)
 
 
-def test_groups_that_are_all_too_large_give_the_smallest() -> None:
-    rows = [(f"a:{i}", i % 2) for i in range(11)]
-    assert len(held(rows, 0.1)[1]) == 5
+def test_groups_that_are_all_too_large_give_the_smallest_and_that_is_said() -> None:
+    made = encoded([(f"a:{i}", i % 2) for i in range(11)])
+    told: list[str] = []
+    _, kept = hold_out(made, 0.1, 0, report_of(made, 11), Report(), say=told.append)
+    assert len(kept) == 5
+    assert told[0].startswith("a share of 0.1 is 1 of the samples, and 5 are held out: others hang")
+    hold_out(made, 0.45, 0, report_of(made, 11), Report(), say=told.append)
+    assert len(told) == 1
 
 
 def test_a_sample_that_was_cut_leaves_the_histogram_once() -> None:

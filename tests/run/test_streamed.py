@@ -135,8 +135,9 @@ def test_a_pass_that_gives_nothing_names_what_its_rows_died_of(
     street: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (street / "bad.jsonl").write_text('{"messages": []}\n' * 5 + "{\n" * 100)
-    bad = ("--dataset", str(street / "bad.jsonl"), "--max_steps", "2")
-    assert main(words(street, "nothing", *bad)) == 2
+    bad = words(street, "nothing", "--max_steps", "2")
+    bad[bad.index("--dataset") + 1] = str(street / "bad.jsonl")
+    assert main(bad) == 2
     told = capsys.readouterr().err
     assert "a whole pass over the data gave no sample to train on: 0 samples of 105 rows" in told
     assert "broken-line: 100 (bad.jsonl:6, " in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from swift.core.errors import DataError, Problem
@@ -18,9 +19,18 @@ if TYPE_CHECKING:
 _DRAW = 1 << 32
 """Beside the seed, so that the draw is none of those that shuffle."""
 
+_FAR = 0.1
+"""From which part of what was asked for on a share that is missed is said."""
+
 
 def hold_out(
-    everything: Encoded, share: float, seed: int, of_train: Report, of_held: Report
+    everything: Encoded,
+    share: float,
+    seed: int,
+    of_train: Report,
+    of_held: Report,
+    *,
+    say: Callable[[str], object] = lambda text: None,
 ) -> tuple[Encoded, Encoded]:
     """Return what is trained on, and a drawn share of the samples, at least one: validation.
 
@@ -38,6 +48,7 @@ def hold_out(
         of_train: Of all samples; what is held is counted out of it. What was wrong with rows, and
             how many tokens were cut off, stays as it was counted: before the share was drawn.
         of_held: Empty; what is held is counted into it.
+        say: Is told where the share is missed by much.
 
     Raises:
         DataError: Nothing would be left to train on.
@@ -51,10 +62,13 @@ def hold_out(
     _, kin = np.unique(_together(keys, origins), return_inverse=True)
     sizes = np.bincount(kin[once])
     held = np.zeros(len(sizes), dtype=np.bool_)
-    held[_drawn(sizes, max(1, round(share * int(once.sum()))), seed)] = True
+    wanted = max(1, round(share * int(once.sum())))
+    held[_drawn(sizes, wanted, seed)] = True
     if held.all():
         raise _nothing_left(share, len(everything), len(sizes))
     out = held[kin]
+    if abs(int(sizes[held].sum()) - wanted) > max(1, _FAR * wanted):
+        say(_missed(share, wanted, int(sizes[held].sum())))
     train, kept = everything.take((~out).nonzero()[0]), everything.take((out & once).nonzero()[0])
     of_train.lose(everything.take(out.nonzero()[0]))
     of_held.gain(kept)
@@ -106,6 +120,13 @@ def _numbered(values: NDArray[np.uint64]) -> NDArray[np.int64]:
     import numpy as np
 
     return np.asarray(np.unique(values, return_inverse=True)[1], dtype=np.int64)
+
+
+def _missed(share: float, wanted: int, found: int) -> str:
+    text = (
+        f"a share of {share} is {wanted:,} of the samples, and {found:,} are held out: others hang"
+    )
+    return text + " together, since they say the same or are of one row"
 
 
 def _nothing_left(share: float, samples: int, groups: int) -> DataError:

@@ -115,8 +115,14 @@ def prepare(
         validation = encoded((Dataset(name=str(held)),), "validation", given.validation)
     elif held:
         reports["validation"] = _report(plan)
-        seed, both = recipe.train.seed, (reports["train"], reports["validation"])
-        everything, validation = hold_out(everything, held, seed, *both)
+        everything, validation = hold_out(
+            everything,
+            held,
+            recipe.train.seed,
+            reports["train"],
+            reports["validation"],
+            say=lambda text: event("warning", text=text),
+        )
     if validation is not None:
         validation = _unseen(everything, validation, reports["validation"], near_leaks)
     for split, report in reports.items():
