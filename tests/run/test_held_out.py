@@ -166,7 +166,7 @@ def test_more_than_there_is_is_said_aloud(
     _, told = prepared(resolve(recipe(base, sets(base), said)))
     notes = [event["text"] for event in told if event["event"] == "note"]
     assert [note[: len(text)] for note in notes] == [text]
-    monkeypatch.setattr("swift.run.data.cores", lambda: 4096)
+    monkeypatch.setattr("swift.run.sizes.cores", lambda: 4096)
     most = (("train.batch_size", 48), ("data.num_proc", 4096))
     _, told = prepared(resolve(recipe(base, sets(base), *most)))
     assert not [event for event in told if event["event"] == "note"]

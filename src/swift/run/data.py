@@ -15,7 +15,6 @@ from swift.chat.tokenize import Tokenizer
 from swift.chat.verify import Trial
 from swift.core.errors import DataError, Problem
 from swift.core.files import write_text
-from swift.core.machine import cores
 from swift.dataset.encode import encode
 from swift.dataset.encoded import Encoded
 from swift.dataset.held import hold_out
@@ -27,6 +26,7 @@ from swift.recipe import Dataset
 from swift.run.given import NOTHING, Given
 from swift.run.kept import once, progress, written
 from swift.run.rows import Live, samples
+from swift.run.sizes import crowded, large
 
 if TYPE_CHECKING:
     from swift.chat.message import Sample
@@ -85,7 +85,7 @@ def prepare(
     tried = _tried(plan, event)
     template = tried.template if tried else None
     reports: dict[str, Report] = {}
-    _crowded(plan, event)
+    crowded(plan, event)
 
     def encoded(named: tuple[Dataset, ...], split: str, live: Live) -> Encoded:
         def hear(kind: str, **fields: Any) -> None:
@@ -114,15 +114,7 @@ def prepare(
     if isinstance(held, str) or given.validation is not None:
         validation = encoded((Dataset(name=str(held)),), "validation", given.validation)
     elif held:
-        reports["validation"] = _report(plan)
-        everything, validation = hold_out(
-            everything,
-            held,
-            recipe.train.seed,
-            reports["train"],
-            reports["validation"],
-            say=lambda text: event("warning", text=text),
-        )
+        everything, validation = _shared(plan, held, everything, reports, event)
     if validation is not None:
         validation = _unseen(everything, validation, reports["validation"], near_leaks)
     for split, report in reports.items():
@@ -130,7 +122,7 @@ def prepare(
     for report in reports.values():
         report.check()
     if not recipe.data.streaming:
-        _large(plan, len(everything), event)
+        large(plan, len(everything), event)
     ends = Speaker(tokenizer, template).stop_ids - set(tokenizer.stop_ids)
     return Prepared(
         train=everything,
@@ -200,24 +192,19 @@ def _tell(split: str, report: Report, event: Event) -> None:
         event("warning", text=text, about="rows")
 
 
-def _crowded(plan: Plan, event: Event) -> None:
-    """Say that more processes are asked for than can be at work at once."""
-    asked, most = plan.recipe.data.num_proc or 0, cores()
-    if asked > most:
-        text = f"data.num_proc is {asked:,}, and this process may use {most:,} cores: "
-        text += "more processes cost memory and save no time; leave it out"
-        event("note", text=text, about="sizes")
-
-
-def _large(plan: Plan, samples: int, event: Event) -> None:
-    """Say that more samples a step are asked for than there are; the default is never blamed."""
-    train, batch = plan.recipe.train, plan.sizes.batch
-    sizes = (train.batch_size, train.gradient_accumulation_steps, train.micro_batch_size)
-    asked = sizes != (None, None, "auto")
-    if asked and batch > samples:
-        text = f"a step takes {batch:,} samples, and there are {samples:,}: "
-        text += "each step is a whole epoch; lower train.batch_size"
-        event("note", text=text, about="sizes")
+def _shared(
+    plan: Plan, share: float, everything: Encoded, reports: dict[str, Report], event: Event
+) -> tuple[Encoded, Encoded]:
+    """Return the training samples without a share that is held out, and that."""
+    reports["validation"] = _report(plan)
+    return hold_out(
+        everything,
+        share,
+        plan.recipe.train.seed,
+        reports["train"],
+        reports["validation"],
+        say=lambda text: event("warning", text=text),
+    )
 
 
 def _unseen(train: Encoded, held: Encoded, report: Report, near: bool) -> Encoded:

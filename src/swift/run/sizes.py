@@ -1,0 +1,33 @@
+"""Sizes that a recipe asks for and nothing here can use: they are said aloud, and not refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from swift.core.machine import cores
+
+if TYPE_CHECKING:
+    from swift.plan import Plan
+
+Event = Callable[..., Any]
+
+
+def crowded(plan: Plan, event: Event) -> None:
+    """Say that more processes are asked for than can be at work at once."""
+    asked, most = plan.recipe.data.num_proc or 0, cores()
+    if asked > most:
+        text = f"data.num_proc is {asked:,}, and this process may use {most:,} cores: "
+        text += "more processes cost memory and save no time; leave it out"
+        event("note", text=text, about="sizes")
+
+
+def large(plan: Plan, samples: int, event: Event) -> None:
+    """Say that more samples a step are asked for than there are; the default is never blamed."""
+    train, batch = plan.recipe.train, plan.sizes.batch
+    sizes = (train.batch_size, train.gradient_accumulation_steps, train.micro_batch_size)
+    asked = sizes != (None, None, "auto")
+    if asked and batch > samples:
+        text = f"a step takes {batch:,} samples, and there are {samples:,}: "
+        text += "each step is a whole epoch; lower train.batch_size"
+        event("note", text=text, about="sizes")
