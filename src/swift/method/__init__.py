@@ -58,25 +58,15 @@ class Method(Component):
     def constants(self, view: View) -> list[dict[str, Tensor]]:
         """Return columns to merge into each micro-batch's rows, computed over the whole step.
 
-        By default: the passes' log-probabilities, under "<pass>_logp_N"; of a fixed pass their
-        sums over each row, under "<pass>_logp_B".
+        By default: the passes' log-probabilities, under "<pass>_logp_N". What a fixed pass gives
+        is in the rows already.
         """
-        fixed = {name for name, wanted in self.passes.items() if wanted.fixed}
-        return [
-            {
-                f"{name}_logp_{'B' if name in fixed else 'N'}": rows.per_row(out.logp_N)
-                if name in fixed
-                else out.logp_N
-                for name, out in outs.items()
-            }
-            for rows, outs in zip(view.rows, view.outs, strict=True)
-        ]
+        passes = {name for name, wanted in self.passes.items() if not wanted.fixed}
+        return [{f"{name}_logp_N": outs[name].logp_N for name in passes} for outs in view.outs]
 
     def terms(self, out: Outputs, rows: Rows) -> Terms:
         """Return sums over this micro-batch; must accept a micro-batch with no row."""
         raise NotImplementedError
 
 
-methods: Registry[Method] = Registry(
-    "method", "swift.method", later=("pt", "rm", "kto", "orpo", "simpo", "ppo", "grpo")
-)
+methods: Registry[Method] = Registry("method", "swift.method", later=("pt", "rm", "ppo", "grpo"))

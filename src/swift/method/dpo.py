@@ -1,16 +1,32 @@
-"""Direct preference optimisation (Rafailov et al., 2023, arXiv:2305.18290)."""
+"""Direct preference optimisation (Rafailov et al., 2023, arXiv:2305.18290) and its kin."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from swift.method import Method, methods
+from swift.method._pairs import Pairs, chosen_nll, chosen_tokens
+from swift.method._preferences import LOSSES
 
 if TYPE_CHECKING:
     from swift.seam.types import Outputs, Pass, Rows, Terms
+
+Loss = Literal[
+    "sigmoid",
+    "sigmoid_norm",
+    "hinge",
+    "ipo",
+    "robust",
+    "sppo",
+    "exo",
+    "nca",
+    "bco",
+    "apo_zero",
+    "apo_down",
+]
 
 
 @methods.add("dpo")
@@ -28,6 +44,18 @@ class Dpo(Method):
     beta: float = Field(default=0.1, gt=0)
     """How strongly the policy is held to the reference (1 / temperature of the margin)."""
 
+    loss: Loss | dict[Loss, Annotated[float, Field(gt=0)]] = "sigmoid"
+    """What is minimised of a pair; or several, each with its weight. Equations and papers:
+    `swift/method/_preferences.py`. sigmoid: DPO. sigmoid_norm: log-ratios a token. hinge. ipo.
+    robust: for labels wrong at rate label_smoothing. sppo. exo. nca. bco. apo_zero. apo_down."""
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of pairs taken to be labelled the wrong way round (sigmoid, sigmoid_norm, robust)."""
+
+    sft_weight: float = Field(default=0.0, ge=0)
+    """Weight of the mean negative log-likelihood of the chosen answers' tokens, beside the loss
+    (RPO's alpha, arXiv:2404.19733)."""
+
     reference: str = Field(default="auto", min_length=1)
     """Whose log-probabilities are the reference: `adapters_off`, the policy with its adapters
     switched off; `model`, a second, frozen copy of the base model; or the name of another model.
@@ -41,25 +69,24 @@ class Dpo(Method):
         return {"reference": Pass(role="reference", fixed=True)}
 
     def weight(self, rows: Rows) -> dict[str, float]:
-        """Every pair weighs one."""
-        return {"pairs": rows.count / 2}
+        """Every pair weighs one, and every token of a chosen answer."""
+        tokens = {"tokens": chosen_tokens(rows)} if self.sft_weight else {}
+        return {"pairs": rows.count / 2, **tokens}
 
     def terms(self, out: Outputs, rows: Rows) -> Terms:
-        """Sum over P pairs of -log sigmoid(beta * margin); rows are P chosen, then P rejected."""
-        from torch.nn.functional import logsigmoid
-
+        """Sum over P pairs; rows are P chosen, then P rejected."""
         from swift.seam.types import Terms
 
-        moved_B = rows.per_row(out.logp_N) - rows.columns["reference_logp_B"]
-        chosen_P, rejected_P = moved_B.chunk(2) if rows.count else (moved_B, moved_B)
-        margin_P = self.beta * (chosen_P - rejected_P)
-        pairs = rows.count / 2
-        return Terms(
-            total={"pairs": -logsigmoid(margin_P).sum()},
-            metrics={
-                "rewards/margins": (margin_P.detach().sum(), pairs),
-                "rewards/accuracies": ((margin_P.detach() > 0).sum(), pairs),
-                "rewards/chosen": (self.beta * chosen_P.detach().sum(), pairs),
-                "rewards/rejected": (self.beta * rejected_P.detach().sum(), pairs),
-            },
-        )
+        pairs = Pairs.of(out, rows)
+        moved = pairs.less(rows.columns["reference_logp_B"])
+        weights = self.loss if isinstance(self.loss, dict) else {self.loss: 1.0}
+        losses = [
+            weight * LOSSES[name](moved, self.beta, self.label_smoothing).sum()
+            for name, weight in weights.items()
+        ]
+        total, metrics = {"pairs": sum(losses[1:], losses[0])}, moved.told(self.beta, pairs)
+        if self.sft_weight:
+            nll = chosen_nll(out, rows)
+            total["tokens"] = self.sft_weight * nll
+            metrics = {**metrics, "nll_loss": (nll.detach(), chosen_tokens(rows))}
+        return Terms(total=total, metrics=metrics)

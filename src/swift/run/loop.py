@@ -138,24 +138,28 @@ def _weigh(job: Job, batches: Sequence[Batch]) -> tuple[dict[str, float], bool]:
 
 
 def with_constants(job: Job, batches: Sequence[Batch]) -> list[Rows]:
-    """Run the method's passes and merge its constants into the rows."""
-    rows = [b.rows for b in batches]
-    known = {name for name, wanted in job.method.passes.items() if wanted.fixed and all(
-        f"{name}_logp_B" in r.columns for r in rows)}  # fmt: skip
-    passes = {name: wanted for name, wanted in job.method.passes.items() if name not in known}
-    if not passes:
-        return rows
-    aside = [b.aside or b for b in batches]
+    """Run the method's passes and merge its constants into the rows.
+
+    Of a fixed pass the sums over rows may be there already: they were computed once, and kept.
+    """
+    rows, aside = [b.rows for b in batches], [(b.aside or b).rows for b in batches]
     outs: list[dict[str, Outputs]] = [{} for _ in batches]
-    for name, wanted in passes.items():
+    for name, wanted in job.method.passes.items():
+        read = rows if wanted.rows == "main" else aside
+        column = f"{wanted.role}_logp_B"
+        if wanted.fixed and all(column in r.columns for r in read):
+            continue
+        asked = [b.aside or b for b in batches] if read is aside else batches
         owner = job.frozen.get(wanted.role, job.placement)
-        asked = batches if wanted.rows == "main" else aside
-        for out, result in zip(outs, owner.no_grad(asked, wanted.role, wanted.needs), strict=True):
-            out[name] = result
+        for i, out in enumerate(owner.no_grad(asked, wanted.role, wanted.needs)):
+            outs[i][name] = out
+            if wanted.fixed:
+                sums_B = read[i].per_row(out.logp_N)
+                read[i] = replace(read[i], columns={**read[i].columns, column: sums_B})
     view = View(
         rows=rows,
         outs=outs,
-        aside=[b.rows for b in aside],
+        aside=aside,
         sum=job.placement.reduce,
         gather=job.placement.gather,
     )

@@ -10,6 +10,7 @@ from swift.chat.thinking import thinks
 from swift.dataset.clean import cleaned
 from swift.dataset.formats import Reading, to_samples
 from swift.dataset.mix import mixed
+from swift.dataset.others import with_others
 from swift.dataset.pictures import pictures
 from swift.dataset.report import Report
 from swift.dataset.sources import Raw, find, rows
@@ -50,7 +51,8 @@ def samples(
         DataError: A file is wrong, or a data set is none that can be trained on so.
     """
     parts = _parts(plan, named, split, live)
-    return _taken(_mixed(plan, parts, report), tried, report)
+    found = _taken(_mixed(plan, parts, report), tried, report)
+    return with_others(found) if plan.recipe.method.aside else found
 
 
 def _parts(plan: Plan, named: Sequence[Dataset], split: str, live: Live) -> list[_Part]:

@@ -118,7 +118,7 @@ class Pass:
 
     fixed: bool = False
     """Whether its sums over a row stay what they are as long as the run goes: they may be computed
-    once, and kept on disk. The method then finds them as the column "<pass>_logp_B"."""
+    once, and kept on disk. They are the column "<role>_logp_B" of the rows that it reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ class View:
     """Of each micro-batch what its passes gave, by their names."""
 
     aside: Sequence[Rows]
-    """Of each micro-batch the rows that only passes saw."""
+    """Of each micro-batch the rows that only passes see."""
 
     sum: Callable[[Tensor], Tensor]
     gather: Callable[[Tensor], tuple[Tensor, int]]
