@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from swift.chat.message import Sample
 from swift.core.errors import Problem, UserError
+from swift.core.files import size_words
 from swift.core.near import nearest_of
+from swift.dataset.here import lack
+from swift.dataset.look import look
 from swift.dataset.names import Listed, datasets, find_row, near
+from swift.dataset.sources import Source, on_machine
+
+_WIDE = 100
+"""Letters of a turn that are shown."""
 
 KEYS = ("task", "language", "tag")
 """What the list may be asked for."""
@@ -73,16 +81,21 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def known_of(name: str) -> dict[str, Any]:
-    """Return what the catalogue says of the data set called `name`.
+    """Return what is known of the data set called `name`: its files, or the catalogue's row.
 
     Raises:
-        UserError: No row has that name; says the nearest one.
+        UserError: No row has that name, and nothing is there; says the nearest one.
+        DataError: What is there is no data, or is broken.
+        MachineError: It may not be read.
     """
+    if (source := on_machine(name)) is not None:
+        return _seen(name, source)
     row = find_row(name)
     if row is None:
         close = near(name)
         fix = "write " + " or ".join(f"`{c}`" for c in close) if close else "swift list datasets"
-        raise UserError(Problem(what=f"the catalogue has no data set `{name}`", fix=fix))
+        what = f"the catalogue has no data set `{name}`, and {lack(name)}"
+        raise UserError(Problem(what=what, fix=fix))
     found: dict[str, Any] = {
         "dataset": row.name,
         "about": row.about,
@@ -100,3 +113,35 @@ def known_of(name: str) -> dict[str, Any]:
         "adapter": row.adapter,
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _seen(name: str, source: Source) -> dict[str, Any]:
+    """Return what is in the files of a data set on this machine."""
+    seen = look(source)
+    parts = source.parts if len(source.parts) > 1 or len(source.files) > 1 else {}
+    found: dict[str, Any] = {
+        "dataset": name,
+        "kind": ", ".join(seen.kinds),
+        "size": size_words(seen.size),
+        "files": [f"{part} {len(files)}" for part, files in parts.items()],
+        "rows" if seen.counted else "rows about": seen.rows,
+        "columns": list(seen.columns),
+        "format": list(seen.formats),
+        "sample": "\n".join(_turns(seen.sample)) if seen.sample else "",
+        "notes": "\n".join(seen.notes),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _turns(sample: Sample) -> Iterator[str]:
+    """Yield a line for each turn of a sample, its text cut short."""
+    if sample.text:
+        yield _short(sample.text)
+    for side, turns in (("", sample.chosen), ("rejected ", sample.rejected)):
+        for turn in turns:
+            yield f"{side}{turn.role}: {_short(turn.content)}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text[:1000].split())
+    return line if len(line) <= _WIDE else f"{line[: _WIDE - 1]}…"

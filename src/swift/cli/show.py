@@ -26,7 +26,7 @@ from swift.model.structures import brought, structures
 from swift.model.voice import by_its_type
 
 USAGE = """usage: swift show NAME|FOLDER [--json]
-       swift show dataset NAME [--json]"""
+       swift show dataset NAME|FILE|FOLDER [--json]"""
 
 
 def main(verb: str, words: list[str]) -> int:
@@ -48,7 +48,7 @@ def main(verb: str, words: list[str]) -> int:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
     lines = [(key, _text(key, value)) for key, value in found.items() if value not in ("", None)]
-    print("\n".join(f"{key:<11} {text}" for key, text in lines))
+    print("\n".join(f"{key:<11} {part}" for key, text in lines for part in text.splitlines()))
     return 0
 
 
@@ -188,7 +188,7 @@ def _text(key: str, value: Any) -> str:
         return ", ".join(f"{part} {_billions(size)}" for part, size in value.items())
     if isinstance(value, list):
         return ", ".join(value)
-    return f"{value:,}" if key == "rows" else str(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _billions(number: int) -> str:

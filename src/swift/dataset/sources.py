@@ -22,7 +22,7 @@ from swift.dataset.readers.opened import ArchiveError, not_utf8
 from swift.dataset.readers.prose import read as read_prose
 from swift.dataset.said import Said, readings
 
-__all__ = ["Raw", "Source", "find", "rows"]
+__all__ = ["Raw", "Source", "count", "find", "on_machine", "rows"]
 
 Note = Callable[[str, str], None]
 """Is told (name of a trouble, origin), as `Report.note`."""
@@ -83,15 +83,33 @@ def find(name: str, *, subset: str = "", part: str = "", documents: str = "file"
     return replace(source, part=part or source.part, documents=documents)
 
 
-def _found(name: str, subsets: tuple[str, ...]) -> Source:
+def on_machine(name: str) -> Source | None:
+    """Return the source that a path or ./data/NAME.* is; None where a name leads elsewhere.
+
+    Raises:
+        DataError: What is there is no data, or has no such subset.
+        MachineError: It may not be looked at.
+    """
+    return _here(name, ())[0]
+
+
+def _here(name: str, subsets: tuple[str, ...]) -> tuple[Source | None, Said]:
+    """Return what is at a path or in ./data, if anything is, and what the name says."""
     said = Said(stem=name)
     for said in readings(name):
         said = said if said.subsets else replace(said, subsets=subsets)
         if said.hub == "auto" and (parts := on_path(said)):
-            return _of_parts(name, said, parts)
+            return _of_parts(name, said, parts), said
+    if said.hub == "auto" and brought(said.stem) is None and (parts := beside(said)):
+        return _of_parts(name, said, parts), said
+    return None, said
+
+
+def _found(name: str, subsets: tuple[str, ...]) -> Source:
+    source, said = _here(name, subsets)
+    if source is not None:
+        return source
     row = brought(said.stem) if said.hub == "auto" else None
-    if row is None and said.hub == "auto" and (parts := beside(said)):
-        return _of_parts(name, said, parts)
     row = row or find_row(said.stem)
     if row is not None and row.source:
         return _own(name, said, row)
@@ -165,21 +183,25 @@ def rows(
     if source.take is None:
         yield from _all(source, split, seed, note)
         return
-    count = _count(source, split, seed)
-    if count < source.take:
-        note("fewer-rows", f"{source.name}: it has {count}")
+    total = count(source, split, seed)
+    if total < source.take:
+        note("fewer-rows", f"{source.name}: it has {total}")
     draw = random.Random(seed).random  # the one function that Python promises never to change
-    left = min(source.take, count)
+    left = min(source.take, total)
     for number, raw in enumerate(_all(source, split, seed, note)):
-        if draw() * (count - number) < left:
+        if draw() * (total - number) < left:
             left -= 1
             yield raw
             if not left:
                 return
 
 
-def _count(source: Source, split: str, seed: int) -> int:
-    """Return how many Raws a source yields."""
+def count(source: Source, split: str = "train", seed: int = 42) -> int:
+    """Return how many rows a source has, whatever its `take`; rejects among them.
+
+    Raises:
+        DataError, MachineError: As for `rows`.
+    """
     files = _files(source, split)
     if not source.generator and not source.adapter:
         counts = list(takewhile(lambda count: count is not None, map(_quick, files)))
@@ -193,8 +215,8 @@ def _quick(path: Path) -> int | None:
     with _told(path):
         if not path.stat().st_size:
             return 0
-        count = fitting(path).reader.count
-        return None if count is None else count(path)
+        quick = fitting(path).reader.count
+        return None if quick is None else quick(path)
     raise AssertionError
 
 
