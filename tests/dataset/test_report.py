@@ -22,6 +22,8 @@ def _noted(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Yield) and node.value is not None:
             yield from (word for word in _words(node.value) if troubles.get(word))
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "trouble":
+            yield from _words(node.value)
         if not isinstance(node, ast.Call):
             continue
         called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
@@ -99,3 +101,20 @@ def test_what_was_asked_for_is_no_error_even_when_strict() -> None:
     report.note("repeated", "a")
     report.note("left-out", "a:1")
     report.check()
+
+
+def test_a_data_set_that_comes_again_is_named_once_and_not_cut_short() -> None:
+    report = Report()
+    for dataset in ("few", "some", "few", "few"):
+        report.repeat(dataset)
+    assert report.line("repeated").startswith("repeated: 4 (few: 3, some: 1); keep: ")
+    assert report.origins["repeated"] == ["few", "some"]
+
+
+def test_what_the_recipe_decides_is_counted_and_costs_no_row_unasked() -> None:
+    report = Report(rows=9, policies={"duplicate": "drop", "leaked": "keep"})
+    for name in ("duplicate", "broken-line", "left-out", "leaked"):
+        report.note(name, "a:1")
+    assert report.rejecting() == ["broken-line"]
+    assert report.rejected == 1
+    assert [name for name in report.by_count() if report.unasked(name)] == ["broken-line", "leaked"]
