@@ -188,6 +188,32 @@ def test_commas_separate_unless_the_header_has_only_another_sign(head: str, tmp_
     assert notes == []
 
 
+def test_what_a_repair_says_mends_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for broken, trouble, mended, cells in (
+        ("a,b,c", "ragged-row", '"a,b",c', ["a,b", "c"]),
+        ("a", "ragged-row", "a,", ["a", ""]),
+        ('"a"b,c', "stray-quote", '"""a""b",c', ['"a"b', "c"]),
+    ):
+        path.write_text(f"query,response\n{broken}\n")
+        assert [raw.trouble for raw in read(path)[0]] == [trouble]
+        path.write_text(f"query,response\n{mended}\n")
+        assert [list((raw.row or {}).values()) for raw in read(path)[0]] == [cells]
+
+
+def test_lines_that_an_open_quotation_mark_swallows_are_each_a_reject(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('query,response\na,b\n"c,d\n' + "e,f\n" * 50)
+    found, _ = read(tmp_path / "a.csv")
+    assert [raw.origin for raw in found] == [f"a.csv:{line}" for line in range(2, 54)]
+    assert [raw.trouble for raw in found] == ["", *["stray-quote"] * 51]
+
+
+def test_json_called_a_table_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(LINES)
+    with pytest.raises(DataError, match=r"the first line is JSON(.|\n)*\.jsonl"):
+        read(tmp_path / "a.csv")
+
+
 def test_a_plug_in_knows_its_own_files(tmp_path: Path) -> None:
     def of_zip(path: Path) -> list[Raw]:
         return [Raw(row={"text": "mine"}, origin=path.name)]

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from swift.core.errors import DataError, Problem
@@ -24,6 +25,9 @@ _LONGEST_HEADER = 1 << 20
 
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 """What may separate cells, and what it is called."""
+
+_JSON = re.compile(r'[\ufeff\s]*(\{\s*"|\[\s*\{)')
+"""How a first line begins that is JSON: with commas in it, it would pass for names."""
 
 _ODD = re.compile("[\udc80-\udcff]")
 """A byte that is no UTF-8, as `surrogateescape` carries it."""
@@ -77,8 +81,7 @@ def _said(path: Path) -> str:
 def _separator(path: Path) -> str:
     """Return what separates the names in the first line: what the file's name says, if it does."""
     said = _said(path)
-    with opened_text(path) as file:
-        line = file.readline(_LONGEST_HEADER).decode("utf-8", "replace")
+    line = _first(path)
     for found in (said, *_SEPARATORS):
         try:
             names = next(csv.reader([line], delimiter=found, strict=True), [])
@@ -91,9 +94,19 @@ def _separator(path: Path) -> str:
     return said
 
 
+def _first(path: Path) -> str:
+    with opened_text(path) as file:
+        return file.readline(_LONGEST_HEADER).decode("utf-8", "replace")
+
+
 def _records(text: io.TextIOWrapper, delimiter: str) -> Iterator[tuple[int, list[str] | None]]:
-    """Yield (first line, cells) of each record; None for one that cannot be read."""
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    """Yield (first line, cells) of each record.
+
+    Where quotation marks do not match, nobody knows what the lines are that a cell swallowed: each
+    of them is a record of its own, with None for its cells.
+    """
+    lines = iter(partial(text.readline, _LONGEST_CELL), "")  # a line may be as long as the file
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         number = reader.line_num + 1
         try:
@@ -101,7 +114,8 @@ def _records(text: io.TextIOWrapper, delimiter: str) -> Iterator[tuple[int, list
         except StopIteration:
             return
         except csv.Error:  # the reader goes on with the next line
-            yield number, None
+            for line in range(number, reader.line_num + 1):
+                yield line, None
             continue
         if cells:
             yield number, cells
@@ -109,8 +123,10 @@ def _records(text: io.TextIOWrapper, delimiter: str) -> Iterator[tuple[int, list
 
 def _names(path: Path, names: Sequence[str] | None) -> Sequence[str]:
     """Return the names of the columns, if they can be some; the first may be empty (an index)."""
-    why = ""
-    if not names or not any(names):
+    why, fix = "", "let the first line name the columns: query,response"
+    if _JSON.match(_first(path)):
+        why, fix = "the first line is JSON and no header", "JSON is read from .jsonl or .json"
+    elif not names or not any(names):
         why = "the first line names no column"
     elif len(set(names)) < len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
@@ -122,7 +138,6 @@ def _names(path: Path, names: Sequence[str] | None) -> Sequence[str]:
     elif _ODD.search("".join(names)):
         "".join(names).encode("utf-8", "surrogateescape").decode()  # raises
     if why or not names:
-        fix = "let the first line name the columns: query,response"
         raise DataError(Problem(where=f"{path}:1", what=why, fix=fix))
     return names
 
