@@ -32,6 +32,21 @@ def test_the_cache_stands_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -
     assert env.cache_home() == Path("/y")
 
 
+def test_the_spare_folder_is_the_users_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    first = env.spare_home()
+    assert (env.spare_home(), first.stat().st_mode & 0o777) == (first, 0o700)
+    first.chmod(0o777)  # so that others could put a model there
+    assert env.spare_home() != first
+    first.rmdir()
+    (tmp_path / "theirs").mkdir(mode=0o700)
+    first.symlink_to(tmp_path / "theirs")
+    assert env.spare_home().parent == tmp_path
+    assert env.spare_home() not in (first, tmp_path / "theirs")
+
+
 @pytest.mark.parametrize(
     ("said", "terminal", "coloured"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -47,6 +48,25 @@ def cache_home() -> Path:
     if named:
         return Path(named)
     return _user_cache() / "swift"
+
+
+def spare_home() -> Path:
+    """Return a folder of this user's alone, for what must lie somewhere if no cache can be written.
+
+    The same one every time, in the system's folder for temporary files; where somebody else made
+    one of that name, or may look into it, a new one.
+    """
+    import tempfile
+
+    folder = Path(tempfile.gettempdir()) / f"swift-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="swift-"))
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+        return folder
+    return Path(tempfile.mkdtemp(prefix="swift-"))
 
 
 def _user_cache() -> Path:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from swift.core.env import hub_root
-from swift.core.errors import PlanError, Problem
-from swift.core.files import cannot_write
+from swift.core.env import hub_root, spare_home
+from swift.core.errors import PlanError, Problem, WriteError
+from swift.core.files import whole_folder
 from swift.hub.local import look_up, names, the_one
 from swift.model.names import Row, find, near
 from swift.model.quirks import opened
@@ -138,20 +138,22 @@ def _lay_out(source: Path, cache: Path) -> Path:
     """Copy the embedded model into the cache once, under the digest of its files."""
     files = sorted(p for p in source.iterdir() if p.suffix in {".json", ".jinja", ".safetensors"})
     digest = hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:12]
-    target = cache / "models" / f"{EMBEDDED}-{digest}"
+    name = f"{EMBEDDED}-{digest}"
+    try:
+        return _laid(files, cache / "models" / name)
+    except WriteError:
+        return _laid(files, spare_home() / "models" / name)
+
+
+def _laid(files: Sequence[Path], target: Path) -> Path:
+    """Copy files into a folder that is seen whole, unless it is there."""
     if target.is_dir():
         return target
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(target.parent, error) from error
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    for path in files:
-        shutil.copyfile(path, aside / path.name)
-    try:
-        aside.rename(target)
-    except OSError:  # another process was first
-        shutil.rmtree(aside)
+        with whole_folder(target) as aside:
+            for path in files:
+                shutil.copyfile(path, aside / path.name)
+    except WriteError:
+        if not target.is_dir():  # else another process was first
+            raise
     return target

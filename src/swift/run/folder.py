@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from swift.checkpoint import newest, read_card
-from swift.core.errors import MachineError, PlanError, Problem
-from swift.core.events import read_events
+from swift.core.errors import Interrupted, MachineError, PlanError, Problem, SwiftError
+from swift.core.events import Events, read_events
 from swift.core.files import locked, probe, size_words, write_text
 from swift.plan import Plan, read_plan, write_plan
 
@@ -28,32 +31,69 @@ def claim(plan: Plan, again: Path | None = None) -> tuple[Path, Path | None]:
     if again is not None and (again / "plan.json").is_file():
         return again, _continued(plan, again)
     if not plan.output_dir:
-        folder = _next(plan)
-    else:
-        folder = Path(plan.output_dir)
-        if folder.is_dir() and any(p.name != ".lock" for p in folder.iterdir()):
-            return folder, _continued(plan, folder)
-        _make(folder)
-    probe(folder)
-    write_text(folder / "recipe.yaml", plan.recipe.dump())
-    write_plan(plan.model_copy(update={"output_dir": str(folder)}), folder)
+        return _next(plan), None
+    folder = Path(plan.output_dir)
+    if folder.is_dir() and any(p.name != ".lock" for p in folder.iterdir()):
+        return folder, _continued(plan, folder)
+    new = not folder.is_dir()
+    _make(folder)
+    _first(plan, folder, new)
     return folder, None
 
 
+def _first(plan: Plan, folder: Path, new: bool) -> None:
+    """Write the plan into an empty folder; if that fails a new one does not stay."""
+    try:
+        probe(folder)
+        _put(plan, folder)
+    except BaseException:
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _put(plan: Plan, folder: Path) -> None:
+    write_text(folder / "recipe.yaml", plan.recipe.dump())
+    write_plan(plan.model_copy(update={"output_dir": str(folder)}), folder)
+
+
 def _next(plan: Plan) -> Path:
-    """Make runs/<model>-<method>-NNN, the first free number; two runs never share one."""
+    """Take runs/<model>-<method>-NNN, the first free number; two runs never share one."""
     stem = f"{Path(plan.model.id).name}-{plan.recipe.method.name}"
+    _make(RUNS)
     number = 1
     while True:
         folder = RUNS / f"{stem}-{number:03d}"
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir()
         except FileExistsError:
+            if _again(plan, folder):
+                return folder
             number += 1
         except OSError as error:
             raise _unwritable(folder, error) from error
         else:
+            _first(plan, folder, True)
             return folder
+
+
+def _again(plan: Plan, folder: Path) -> bool:
+    """Take the folder of a run that ended before it began; False if it is none, or is taken."""
+    if not _unbegun(folder):
+        return False
+    with suppress(OSError, MachineError), locked(folder / ".lock"):
+        if _unbegun(folder):
+            _set_aside(folder)
+            _put(plan, folder)
+            return True
+    return False
+
+
+def _unbegun(folder: Path) -> bool:
+    """Return whether the run of a folder ended, and no first step was near."""
+    kinds = [event["event"] for event in read_events(folder / "events.jsonl")]
+    begun = "start" in kinds or "resume" in kinds or newest(folder) is not None
+    return not begun and kinds[-1:] == ["end"]
 
 
 def _make(folder: Path) -> None:
@@ -92,18 +132,53 @@ def obstacle(plan: Plan, folder: Path) -> str:
 
 def _failed(folder: Path) -> bool:
     """Return whether the run ended by a failure (and is not only slow, or somewhere else)."""
-    last = None
+    last = _last(folder)
+    return last["event"] == "end" and last.get("reason") == "failed"
+
+
+def _last(folder: Path) -> dict[str, Any]:
+    """Return the last event of a folder; one of kind "" where there is none."""
+    last: dict[str, Any] = {"event": ""}
     for event in read_events(folder / "events.jsonl"):
         last = event
-    return last is not None and last["event"] == "end" and last.get("reason") == "failed"
+    return last
 
 
 def _replace(plan: Plan, folder: Path) -> None:
     """Put `plan` in the place of a run that failed and left no checkpoint."""
     with locked(folder / ".lock"):
-        (folder / "events.jsonl").rename(folder / "events.failed.jsonl")
-        write_text(folder / "recipe.yaml", plan.recipe.dump())
-        write_plan(plan.model_copy(update={"output_dir": str(folder)}), folder)
+        _set_aside(folder)
+        _put(plan, folder)
+
+
+def _set_aside(folder: Path) -> None:
+    (folder / "events.jsonl").rename(folder / "events.failed.jsonl")
+
+
+def ending(error: BaseException) -> dict[str, Any]:
+    """Return what the last event says of a run that did not come to its end."""
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return {"reason": "interrupted"}
+    code = error.exit_code if isinstance(error, SwiftError) else 1
+    text = str(error) if isinstance(error, SwiftError) else repr(error)
+    return {"reason": "failed", "error": text, "exit_code": code}
+
+
+@contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """Let events.jsonl say why the block failed, where nothing within has: as before training.
+
+    A folder in which another process is at work is left alone.
+    """
+    before = _last(folder)
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OSError, MachineError), locked(folder / ".lock"):
+            if (now := _last(folder))["event"] != "end" or now == before:
+                with closing(Events(folder / "events.jsonl")) as events:
+                    events.write("end", **ending(error))
+        raise
 
 
 def clear_partial(folder: Path) -> None:
@@ -125,10 +200,8 @@ def _taken(folder: Path, why: str) -> PlanError:
 
 def finished(folder: Path) -> bool:
     """Return whether the run in `folder` came to its end."""
-    last = None
-    for event in read_events(folder / "events.jsonl"):
-        last = event
-    if last is not None and last["event"] == "end" and last.get("reason") == "finished":
+    last = _last(folder)
+    if last["event"] == "end" and last.get("reason") == "finished":
         return True
     found = newest(folder)
     if found is None:

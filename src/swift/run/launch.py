@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from swift.core.errors import (
     Problem,
     SwiftError,
     TrainingError,
+    WriteError,
 )
 from swift.core.events import read_events
 from swift.core.files import locked, write_text
@@ -27,7 +29,7 @@ from swift.core.machine import machine
 from swift.plan import Plan, read_plan, resolve
 from swift.recipe import Recipe
 from swift.run.display import Display
-from swift.run.folder import claim, clear_partial, finished
+from swift.run.folder import claim, clear_partial, finished, told
 from swift.run.given import NOTHING, Given
 
 
@@ -133,9 +135,10 @@ def _restarted_in(here: Ranks) -> Path | None:
 
 
 def _remember(here: Ranks, folder: Path) -> None:
-    """Keep the name of the run folder for a restart by the same torchrun."""
-    _note(here).parent.mkdir(parents=True, exist_ok=True)
-    write_text(_note(here), str(folder))
+    """Keep the name of the run folder for a restart by the same torchrun, where that can be."""
+    with suppress(OSError, WriteError):
+        _note(here).parent.mkdir(parents=True, exist_ok=True)
+        write_text(_note(here), str(folder))
 
 
 def _note(here: Ranks) -> Path:
@@ -160,18 +163,19 @@ def _carry_out(
     plan: Plan, folder: Path, checkpoint: Path | None, display: Display, given: Given = NOTHING
 ) -> Path:
     display.line(f"run folder: {folder}")
-    clear_partial(folder)
-    for note in plan.notes:
-        display.line(f"note: {note}")
-    if plan.world == 1:
-        from swift.run.train import train
+    with told(folder):
+        clear_partial(folder)
+        for note in plan.notes:
+            display.line(f"note: {note}")
+        if plan.world == 1:
+            from swift.run.train import train
 
-        try:
-            last = train(plan, folder, ranks(), checkpoint, display.show, given)
-        finally:
-            display.close()
-    else:
-        last = _torchrun(plan, folder, display)
+            try:
+                last = train(plan, folder, ranks(), checkpoint, display.show, given)
+            finally:
+                display.close()
+        else:
+            last = _torchrun(plan, folder, display)
     display.line(f"done: {last}")
     return last
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from swift.core.env import Ranks, without_advice_of_bitsandbytes
-from swift.core.errors import Interrupted, Problem, SwiftError
+from swift.core.errors import Interrupted, Problem
 from swift.core.events import Events
 from swift.core.files import locked
 from swift.model.skeleton import attention_of
 from swift.parallel import Placement, Site, strategies
 from swift.run.data import Prepared, prepare, write_reports
 from swift.run.feed import RunFeed, begin_at
-from swift.run.folder import check_space
+from swift.run.folder import check_space, ending
 from swift.run.given import NOTHING, Given
 from swift.run.loop import Job, run
 from swift.run.packing import end_to_end
@@ -73,19 +73,10 @@ def train(
         try:
             last = _train(plan, folder, ranks, resume, event, given)
         except BaseException as error:
-            event("end", **_ending(error))
+            event("end", **ending(error))
             raise
         event("end", reason="finished")
         return last
-
-
-def _ending(error: BaseException) -> dict[str, Any]:
-    """Return what the last event says of a run that did not come to its end."""
-    if isinstance(error, Interrupted | KeyboardInterrupt):
-        return {"reason": "interrupted"}
-    code = error.exit_code if isinstance(error, SwiftError) else 1
-    text = str(error) if isinstance(error, SwiftError) else repr(error)
-    return {"reason": "failed", "error": text, "exit_code": code}
 
 
 def _train(
