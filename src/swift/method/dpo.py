@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from swift.method import Method, methods
+from swift.method import methods
 from swift.method._pairs import Pairs, chosen_nll, chosen_tokens
 from swift.method._preferences import LOSSES
+from swift.method._referred import Referred
 
 if TYPE_CHECKING:
     from swift.seam.types import Outputs, Pass, Rows, Terms
@@ -30,7 +31,7 @@ Loss = Literal[
 
 
 @methods.add("dpo")
-class Dpo(Method):
+class Dpo(Referred):
     """Make the chosen answer likelier than the rejected one, relative to a reference.
 
     L = -1/P * sum_i log sigmoid(beta * m_i) (eq. 7), with the margin
@@ -55,11 +56,6 @@ class Dpo(Method):
     sft_weight: float = Field(default=0.0, ge=0)
     """Weight of the mean negative log-likelihood of the chosen answers' tokens, beside the loss
     (RPO's alpha, arXiv:2404.19733)."""
-
-    reference: str = Field(default="auto", min_length=1)
-    """Whose log-probabilities are the reference: `adapters_off`, the policy with its adapters
-    switched off; `model`, a second, frozen copy of the base model; or the name of another model.
-    auto: adapters_off when the tuner has adapters, else model."""
 
     @property
     def passes(self) -> Mapping[str, Pass]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from swift.method import Method, methods
+from swift.method import methods
+from swift.method._referred import Referred
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @methods.add("kto")
-class Kto(Method):
+class Kto(Referred):
     """Make good answers likelier and bad ones less likely, each by itself, beside a baseline.
 
     L = 1/B * sum_i w_i [1 - sigmoid(+-beta * (log p(y_i) - log r(y_i) - z))] (eq. 7 and 8): + and
@@ -41,9 +42,6 @@ class Kto(Method):
 
     undesirable_weight: float = Field(default=1.0, gt=0)
     """Weight of bad answers."""
-
-    reference: str = Field(default="auto", min_length=1)
-    """Whose log-probabilities are the reference: as for `dpo`."""
 
     @property
     def passes(self) -> Mapping[str, Pass]:

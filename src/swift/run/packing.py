@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import numpy as np
 import torch
@@ -45,14 +46,17 @@ def end_to_end(
         Whether they read such rows now.
     """
     before = [_attention(placement, SEGMENTED) for placement in placements]
+    held = [ref(placement) for placement in placements]
     try:
         worst = max((_differs(placement, train, pad_id) for placement in placements), default=0.0)
+        del placements  # one may be done with, and leave the memory, before the run ends
         if worst <= 1:
             yield True
             return
     finally:  # a live model goes back to its owner
-        for placement, name in zip(placements, before, strict=True):
-            _attention(placement, name)
+        for there, name in zip(held, before, strict=True):
+            if (left := there()) is not None:
+                _attention(left, name)
     event("note", text=f"padded rows, since the model mixes sequences that share one ({worst:.3g})")
     yield False
 

@@ -21,6 +21,7 @@ from swift.run.folder import check_space, ending
 from swift.run.given import NOTHING, Given
 from swift.run.loop import Job, run
 from swift.run.packing import end_to_end
+from swift.run.reference import referred
 from swift.run.save import restore, save, size_of
 from swift.run.schedule import rate
 from swift.run.signals import Signals
@@ -95,6 +96,9 @@ def _train(
         policy, frozen = place(plan, ranks, given)
         flat = plan.end_to_end and stack.enter_context(
             end_to_end([policy, *frozen.values()], prepared.train, prepared.pad_id, event)
+        )
+        prepared, frozen = referred(
+            plan, prepared, policy, frozen, ranks, event, end_to_end=bool(flat)
         )
         feed = feed_of(plan, prepared, policy, end_to_end=flat)
         check_space(folder, size_of(policy, plan.recipe.tuner.adapters), plan.recipe.train.keep)
