@@ -239,7 +239,8 @@ def _all(source: Source, split: str, seed: int, note: Note) -> Iterator[Raw]:
         found = _of_file(path, source.documents, note)
         first = next(found, None)
         if first is not None:
-            yield from adapt(chain((first,), found))
+            found = chain((first,), found)
+            yield from adapt(found) if source.adapter else found
         elif len(files) > 1:
             note("empty-file", path.name)
         else:
