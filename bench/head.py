@@ -30,7 +30,7 @@ def _pair(trains: bool) -> tuple[Callable[[], None], Callable[[], None]]:
 
     def ours() -> None:
         h = hidden.clone().requires_grad_()
-        logp_N, _ = head_logp(h[on], weight_VH, labels[on])
+        logp_N = head_logp(h[on], weight_VH, labels[on]).logp_N
         (-logp_N.mean()).backward()  # type: ignore[no-untyped-call]
         weight_VH.grad = None
 

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from swift.seam.head import Post, head_logp
+from swift.seam.head import Answer, Post, head_logp
 
 H, V, N = 24, 61, 37
 POSTS = [
@@ -29,18 +29,25 @@ POSTS = [
 
 def plain(
     h_NH: Tensor, weight_VH: Tensor, labels_N: Tensor, bias: Tensor | None, post: Post
-) -> tuple[Tensor, Tensor]:
+) -> Answer:
     dtype = torch.promote_types(h_NH.dtype, torch.float32)
     logits = post(torch.nn.functional.linear(h_NH, weight_VH, bias).to(dtype))
     logp_NV = logits.log_softmax(-1)
-    return logp_NV.gather(1, labels_N[:, None])[:, 0], -(logp_NV.exp() * logp_NV).sum(-1)
+    return Answer(
+        logp_NV.gather(1, labels_N[:, None])[:, 0],
+        -(logp_NV.exp() * logp_NV).sum(-1),
+        logp_NV.mean(-1),
+    )
 
 
-def loss_of(logp_N: Tensor, entropy_N: Tensor | None) -> Tensor:
+def loss_of(
+    logp_N: Tensor, entropy_N: Tensor | None = None, mean_logp_N: Tensor | None = None
+) -> Tensor:
     """A loss whose gradient differs at every position."""
     loss = (logp_N.sigmoid() * torch.linspace(-1, 2, len(logp_N), dtype=logp_N.dtype)).sum()
     loss = loss + logp_N.square().mean()
-    return loss if entropy_N is None else loss + 0.3 * entropy_N.square().sum()
+    loss = loss if entropy_N is None else loss + 0.3 * entropy_N.square().sum()
+    return loss if mean_logp_N is None else loss + 0.2 * mean_logp_N.square().sum()
 
 
 def far(a: Tensor, b: Tensor) -> float:
@@ -60,11 +67,10 @@ def case(dtype: torch.dtype = torch.float64, n: int = N) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("post", POSTS)
-@pytest.mark.parametrize(
-    ("trains", "biased", "entropy"), list(product([False, True], [False, True], [False, True]))
-)
+@pytest.mark.parametrize(("trains", "biased"), list(product([False, True], [False, True])))
+@pytest.mark.parametrize(("entropy", "mean_logp"), list(product([False, True], [False, True])))
 def test_value_and_gradient_equal_the_plain_computation(
-    post: Post, trains: bool, biased: bool, entropy: bool, dtype: torch.dtype
+    post: Post, trains: bool, biased: bool, entropy: bool, mean_logp: bool, dtype: torch.dtype
 ) -> None:
     data = case(dtype)
     wanted = [data["h"].requires_grad_()]
@@ -80,16 +86,21 @@ def test_value_and_gradient_equal_the_plain_computation(
         bias,
         post=post,
         entropy=entropy,
+        mean_logp=mean_logp,
         chunk_bytes=10 * row_bytes,
     )
     truth = plain(data["h"], data["weight"], data["labels"], bias, post)
+    truth = Answer(
+        truth.logp_N,
+        truth.entropy_N if entropy else None,
+        truth.mean_logp_N if mean_logp else None,
+    )
     limit = 1e-12 if dtype == torch.float64 else 1e-5
-    assert far(ours[0], truth[0]) < limit
-    if entropy:
-        assert ours[1] is not None
-        assert far(ours[1], truth[1]) < limit
+    for a, b in zip(ours, truth, strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or b is None or far(a, b) < limit
     got = torch.autograd.grad(loss_of(*ours), wanted)
-    want = torch.autograd.grad(loss_of(truth[0], truth[1] if entropy else None), wanted)
+    want = torch.autograd.grad(loss_of(*truth), wanted)
     for a, b in zip(got, want, strict=True):
         assert far(a, b) < limit
 
@@ -101,8 +112,8 @@ def test_a_head_too_large_to_keep_gives_the_same_gradient(post: Post) -> None:
 
     def grads(chunk_bytes: int) -> tuple[Tensor, ...]:
         args = data["h"], data["weight"], data["labels"]
-        logp_N, _ = head_logp(*args, post=post, chunk_bytes=chunk_bytes)
-        return torch.autograd.grad(loss_of(logp_N, None), wanted)
+        said = head_logp(*args, post=post, mean_logp=True, chunk_bytes=chunk_bytes)
+        return torch.autograd.grad(loss_of(*said), wanted)
 
     for a, b in zip(grads(3 * V * 8), grads(2**30), strict=True):
         assert far(a, b) < 1e-12
@@ -114,17 +125,33 @@ def test_only_entropy_can_be_differentiated() -> None:
         wanted = [data["h"].requires_grad_()]
         wanted += [data["weight"].requires_grad_()] if trains else []
         args = data["h"], data["weight"], data["labels"]
-        _, entropy_N = head_logp(*args, entropy=True)
+        entropy_N = head_logp(*args, entropy=True).entropy_N
         assert entropy_N is not None
         got = torch.autograd.grad(entropy_N.square().sum(), wanted)
         want = torch.autograd.grad(plain(*args, None, Post())[1].square().sum(), wanted)
         assert all(far(a, b) < 1e-12 for a, b in zip(got, want, strict=True))
 
 
+@pytest.mark.parametrize("trains", [False, True])
+def test_smoothed_labels_are_those_of_cross_entropy(trains: bool) -> None:
+    data = case()
+    wanted = [data["h"].requires_grad_()]
+    wanted += [data["weight"].requires_grad_()] if trains else []
+    said = head_logp(data["h"], data["weight"], data["labels"], mean_logp=True, chunk_bytes=5000)
+    assert said.mean_logp_N is not None
+    ours = -(0.9 * said.logp_N + 0.1 * said.mean_logp_N).sum()
+    truth = torch.nn.functional.cross_entropy(
+        data["h"] @ data["weight"].t(), data["labels"], label_smoothing=0.1, reduction="sum"
+    )
+    assert far(ours, truth) < 1e-12
+    got, want = (torch.autograd.grad(loss, wanted) for loss in (ours, truth))
+    assert all(far(a, b) < 1e-12 for a, b in zip(got, want, strict=True))
+
+
 def test_logits_far_from_zero_neither_overflow_nor_vanish() -> None:
     h_NH = torch.eye(2, requires_grad=True)
     weight_VH = torch.tensor([[1000.0, -1000.0], [900.0, -1000.0], [-1000.0, -1000.0]])
-    logp_N, entropy_N = head_logp(h_NH, weight_VH, torch.tensor([1, 2]), entropy=True)
+    logp_N, entropy_N, _ = head_logp(h_NH, weight_VH, torch.tensor([1, 2]), entropy=True)
     assert entropy_N is not None
     (logp_N.sum() + entropy_N.sum()).backward()  # type: ignore[no-untyped-call]
     assert logp_N.tolist() == pytest.approx([-100.0, -math.log(3)])
@@ -139,7 +166,7 @@ def test_no_position_gives_zero_gradients_and_keeps_the_graph(trains: bool, entr
     data = case(n=0)
     source = torch.randn(5, H, dtype=torch.float64, requires_grad=True)
     weight = data["weight"].requires_grad_(trains)
-    logp_N, entropy_N = head_logp(
+    logp_N, entropy_N, _ = head_logp(
         source[torch.zeros(5, dtype=torch.bool)], weight, data["labels"], entropy=entropy
     )
     assert logp_N.shape == (0,)
@@ -160,9 +187,12 @@ def test_half_precision_is_as_near_to_the_truth_as_the_plain_computation(trains:
         wanted = [data["h"].requires_grad_()]
         wanted += [data["weight"].requires_grad_()] if trains else []
         args = data["h"], data["weight"], data["labels"]
-        logp_N = head_logp(*args, chunk_bytes=5000)[0] if ours else plain(*args, None, Post())[0]
+        if ours:
+            logp_N, _, mean_logp_N = head_logp(*args, mean_logp=True, chunk_bytes=5000)
+        else:
+            logp_N, _, mean_logp_N = plain(*args, None, Post())
         assert logp_N.dtype == torch.promote_types(data["h"].dtype, torch.float32)
-        return (logp_N, *torch.autograd.grad(loss_of(logp_N, None), wanted))
+        return (logp_N, *torch.autograd.grad(loss_of(logp_N, None, mean_logp_N), wanted))
 
     truth, mine, theirs = grads(exact, False), grads(low, True), grads(low, False)
     for t, a, b in zip(truth, mine, theirs, strict=True):
@@ -174,8 +204,8 @@ def test_autocast_computes_the_products_in_its_dtype() -> None:
     data = case(torch.float32)
     h, weight = data["h"].requires_grad_(), data["weight"].requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        logp_N, _ = head_logp(h, weight, data["labels"])
-        truth, _ = plain(h, weight, data["labels"], None, Post())
+        logp_N, *_ = head_logp(h, weight, data["labels"])
+        truth, *_ = plain(h, weight, data["labels"], None, Post())
     assert logp_N.dtype == torch.float32
     assert far(logp_N, truth) < 1e-5
     got = torch.autograd.grad(loss_of(logp_N, None), [h, weight])
@@ -200,7 +230,7 @@ def test_a_frozen_head_keeps_one_row_per_position_and_not_its_weight() -> None:
 def test_without_gradient_nothing_is_kept_or_computed_for_it() -> None:
     data = case()
     with torch.no_grad():
-        logp_N, _ = head_logp(data["h"].requires_grad_(), data["weight"], data["labels"])
+        logp_N, *_ = head_logp(data["h"].requires_grad_(), data["weight"], data["labels"])
         assert not logp_N.requires_grad
         with torch.profiler.profile() as profile:
             head_logp(data["h"], data["weight"], data["labels"])
@@ -230,14 +260,16 @@ def _rank(rank: int, store: str, cut: int, post: Post, trains: bool) -> None:
         share[2],
         post=post,
         entropy=True,
+        mean_logp=True,
         chunk_bytes=5000,
         group=group,
         vocab_start=mine.start,
     )
     truth = plain(full[0], full[1], data["labels"], full[2], post)
-    assert far(ours[0], truth[0]) < 1e-12
-    assert ours[1] is not None
-    assert far(ours[1], truth[1]) < 1e-12
+    for a, b in zip(ours, truth, strict=True):
+        assert a is not None
+        assert b is not None
+        assert far(a, b) < 1e-12
     loss_of(*ours).backward()  # type: ignore[no-untyped-call]
     loss_of(*truth).backward()  # type: ignore[no-untyped-call]
     wanted: list[Any] = [t.grad for t in full]

@@ -23,10 +23,10 @@ from swift.core.errors import PlanError
 from swift.seam._heads import generic_logp
 from swift.seam.head import Post, head_logp
 from swift.seam.logprobs import LogProbs, probe
-from swift.seam.types import IGNORE, Outputs
+from swift.seam.types import IGNORE, Need, Outputs
 
 V, B, T = 61, 3, 11
-BOTH = frozenset({"logp", "entropy"})
+ALL: frozenset[Need] = frozenset({"logp", "entropy", "mean_logp"})
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
     "qwen2": {},
@@ -94,13 +94,15 @@ def plain(model: nn.Module, inputs: dict[str, Tensor], labels_BT: Tensor) -> Out
     return Outputs(
         logp_N=logp_NV.gather(1, labels_N[:, None])[:, 0],
         entropy_N=-(logp_NV.exp() * logp_NV).sum(-1),
+        mean_logp_N=logp_NV.mean(-1),
     )
 
 
 def loss_of(out: Outputs) -> Tensor:
     factor_N = torch.linspace(-1, 2, len(out.logp_N), dtype=out.logp_N.dtype)
     loss = (out.logp_N.sigmoid() * factor_N).sum() + out.logp_N.square().sum() * 0.01
-    return loss if out.entropy_N is None else loss + 0.3 * out.entropy_N.square().sum()
+    loss = loss if out.entropy_N is None else loss + 0.3 * out.entropy_N.square().sum()
+    return loss if out.mean_logp_N is None else loss + 0.01 * out.mean_logp_N.square().sum()
 
 
 def grads(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
@@ -122,11 +124,13 @@ def assert_equal_to_plain(model: nn.Module, limit: float = 1e-12) -> None:
     largest = torch.stack([g.abs().max() for g in want.values()]).max()
     module = LogProbs(model)
     for _ in range(2):
-        out = module(inputs, labels_BT, BOTH)
+        out = module(inputs, labels_BT, ALL)
         assert out.logp_N.shape == (14,)
         assert far(out.logp_N, truth.logp_N) < limit
         assert truth.entropy_N is not None
+        assert truth.mean_logp_N is not None
         assert far(out.entropy_N, truth.entropy_N) < limit
+        assert far(out.mean_logp_N, truth.mean_logp_N) < limit
         got = grads(model, loss_of(out))
         assert max(far(got[n], want[n], largest) for n in want) < limit
     assert "forward" not in model.get_output_embeddings().__dict__  # type: ignore[operator]
@@ -170,11 +174,11 @@ def test_virtual_tokens_stand_before_the_labels(kind: str) -> None:
 def test_gradient_checkpointing_changes_nothing() -> None:
     model = build("qwen3").train()
     inputs, labels_BT = data()
-    want = grads(model, loss_of(LogProbs(model)(inputs, labels_BT, BOTH)))
+    want = grads(model, loss_of(LogProbs(model)(inputs, labels_BT, ALL)))
     model.activation_checkpointing_enable()  # type: ignore[operator]
     module = LogProbs(model)
     for _ in range(2):
-        got = grads(model, loss_of(module(inputs, labels_BT, BOTH)))
+        got = grads(model, loss_of(module(inputs, labels_BT, ALL)))
         assert all(torch.equal(got[n], want[n]) for n in want)
 
 
@@ -185,7 +189,7 @@ def test_autocast_gives_float32_near_the_truth() -> None:
     module = LogProbs(model)
     for _ in range(2):
         with torch.autocast("cpu", torch.bfloat16):
-            out = module(inputs, labels_BT, BOTH)
+            out = module(inputs, labels_BT, ALL)
         assert out.logp_N.dtype == torch.float32
         assert far(out.logp_N, truth.logp_N) < 0.03
         assert all(g.isfinite().all() for g in grads(model, loss_of(out)).values())
@@ -196,7 +200,7 @@ def test_no_supervised_token_gives_zero_gradients_and_keeps_the_graph() -> None:
     inputs, labels_BT = data()
     module = LogProbs(model)
     for _ in range(2):
-        out = module(inputs, torch.full_like(labels_BT, IGNORE), BOTH)
+        out = module(inputs, torch.full_like(labels_BT, IGNORE), ALL)
         assert out.logp_N.shape == (0,)
         assert not any(g.any() for g in grads(model, loss_of(out)).values())
 
@@ -217,7 +221,7 @@ def test_only_supervised_positions_reach_the_head(monkeypatch: pytest.MonkeyPatc
         return head_logp(h_NH, *args, **options)
 
     monkeypatch.setattr(_heads, "head_logp", spy)
-    LogProbs(build("llama"))(*data(), BOTH)
+    LogProbs(build("llama"))(*data(), ALL)
     assert seen == [(14, 24)]
 
 
@@ -228,9 +232,9 @@ def test_a_failing_forward_leaves_the_head_as_it_was() -> None:
     for broken in (True, False, True):
         if broken:
             with pytest.raises(RuntimeError):
-                module({"input_ids": inputs["input_ids"].float()}, labels_BT, BOTH)
+                module({"input_ids": inputs["input_ids"].float()}, labels_BT, ALL)
         else:
-            module(inputs, labels_BT, BOTH)
+            module(inputs, labels_BT, ALL)
         assert "forward" not in head.__dict__
         assert not head._forward_hooks
     assert model(**inputs).logits.shape == (B, T, V)
@@ -241,7 +245,7 @@ def test_an_engines_own_patch_of_the_head_comes_back() -> None:
     head: Any = model.get_output_embeddings()  # type: ignore[operator]
     patch = head.forward
     head.forward = patch
-    LogProbs(model)(*data(), BOTH)
+    LogProbs(model)(*data(), ALL)
     assert head.__dict__["forward"] is patch
 
 
@@ -252,9 +256,9 @@ def test_hooks_of_the_head_fire() -> None:
     head.register_forward_pre_hook(lambda m, a: fired.append("before"))
     head.register_forward_hook(lambda m, a, out: fired.append(f"after {len(out)}"))
     module = LogProbs(model)
-    module(*data(), BOTH)
+    module(*data(), ALL)
     fired.clear()
-    module(*data(), BOTH)
+    module(*data(), ALL)
     assert fired == ["before", "after 2"]
 
 
@@ -262,9 +266,9 @@ def test_the_probe_draws_no_random_number() -> None:
     model = build("llama", attention_dropout=0.5).train()
     module = LogProbs(model)
     torch.manual_seed(5)
-    first = module(*data(seed=5), BOTH)
+    first = module(*data(seed=5), ALL)
     torch.manual_seed(5)
-    second = module(*data(seed=5), BOTH)
+    second = module(*data(seed=5), ALL)
     assert torch.equal(first.logp_N, second.logp_N)
 
 
@@ -272,7 +276,7 @@ def test_names_of_weights_gain_only_the_prefix_model() -> None:
     model = build("llama")
     names = [f"model.{n}" for n in model.state_dict()]
     module = LogProbs(model)
-    module(*data(), BOTH)
+    module(*data(), ALL)
     assert list(module.state_dict()) == names
 
 
@@ -338,11 +342,17 @@ def test_the_generic_way_in_chunks_equals_one_piece(entropy: bool) -> None:
     h_NH.requires_grad_()
 
     def run(chunk_bytes: int) -> list[Tensor]:
-        logp_N, entropy_N = generic_logp(
-            head.forward, h_NH, labels_N, Post(), entropy=entropy, chunk_bytes=chunk_bytes
+        said = generic_logp(
+            head.forward,
+            h_NH,
+            labels_N,
+            Post(),
+            entropy=entropy,
+            mean_logp=not entropy,
+            chunk_bytes=chunk_bytes,
         )
-        loss = loss_of(Outputs(logp_N=logp_N, entropy_N=entropy_N))
-        return [logp_N, *torch.autograd.grad(loss, [h_NH, head.weight])]
+        loss = loss_of(Outputs(**said._asdict()))
+        return [said.logp_N, *torch.autograd.grad(loss, [h_NH, head.weight])]
 
     for a, b in zip(run(7 * V * 8 * 4), run(2**30), strict=True):
         assert far(a, b) < 1e-12
@@ -365,7 +375,7 @@ def _compare(module: nn.Module, model: nn.Module, kind: str, twin: nn.Module, ra
     else:
         mine, whole = _mine(rank), 2  # both engines average over ranks
     for _ in range(2):
-        out = module(*mine, BOTH)
+        out = module(*mine, ALL)
         (_row_loss(out) * whole).backward()  # type: ignore[no-untyped-call]
         got = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
         model.zero_grad()
@@ -380,7 +390,9 @@ def _compare(module: nn.Module, model: nn.Module, kind: str, twin: nn.Module, ra
 
 def _row_loss(out: Outputs) -> Tensor:
     assert out.entropy_N is not None
-    return out.logp_N.sigmoid().sum() + out.entropy_N.square().sum() * 0.1
+    assert out.mean_logp_N is not None
+    more = out.entropy_N.square().sum() + out.mean_logp_N.square().sum()
+    return out.logp_N.sigmoid().sum() + more * 0.1
 
 
 def _rank(rank: int, store: str, kind: str, tied: bool, lora: str) -> None:

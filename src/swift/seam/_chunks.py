@@ -32,11 +32,17 @@ class Work:
     mul: float
     softcap: float | None
     entropy: bool
+    mean_logp: bool
     chunk_bytes: int
     group: dist.ProcessGroup | None
     start: int
     graph: bool
     """Whether gradients are wanted at all."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether z is wanted beside 2^z."""
+        return self.entropy or self.mean_logp
 
 
 class Chunks:
@@ -48,12 +54,21 @@ class Chunks:
         self.h_NH, self.weight_VH, self.bias, self.y_N, self.work = h_NH, weight_VH, bias, y_N, work
         self.dtype = torch.float64 if h_NH.dtype == torch.float64 else torch.float32
         self.low = self.dtype != weight_VH.dtype
-        self.rows = self._rows(1 + work.entropy + (work.softcap is not None))
+        self.rows = self._rows(1 + work.apart + (work.softcap is not None))
         size = (self.rows, weight_VH.shape[0])
         self.z_RV = h_NH.new_empty(size, dtype=self.dtype)
-        self.e_RV = torch.empty_like(self.z_RV) if work.entropy else self.z_RV
+        self.e_RV = torch.empty_like(self.z_RV) if work.apart else self.z_RV
         self.slope_RV = None if work.softcap is None else torch.empty_like(self.z_RV)
         self.raw_RV = weight_VH.new_empty(size) if self.low else self.z_RV
+
+    def total(self) -> int:
+        """Return V of the whole vocabulary; all of the group ask."""
+        columns = self.weight_VH.shape[0]
+        if self.work.group is None:
+            return columns
+        total = torch.tensor(columns, device=self.h_NH.device)
+        dist.all_reduce(total, group=self.work.group)
+        return int(total)
 
     def _rows(self, copies: int) -> int:
         """Return R: as many rows as fit the cache, or the limit; the same on all of the group."""

@@ -5,20 +5,19 @@ Shapes: N positions, H hidden width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias, TypeGuard
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Shard
 from torch.utils.checkpoint import checkpoint
 
 from swift.core.errors import PlanError, Problem
 from swift.seam._chunks import CHUNK_BYTES
-from swift.seam.head import Post, head_logp
-
-Answer: TypeAlias = tuple[Tensor, Tensor | None]
-"""logp [N], entropy [N] or None."""
+from swift.seam.head import Answer, Post, head_logp
 
 _COPIES = 4
 """How many arrays of a chunk's logits autograd holds at once on the generic way."""
@@ -32,13 +31,25 @@ def logp_of(
     post: Post,
     *,
     entropy: bool,
+    mean_logp: bool,
 ) -> Answer:
     """Return log-probabilities of labels by `head`, whose unpatched forward is `own`."""
     if not _is_matrix(head):
-        return generic_logp(own, h_NH, labels_N, post, entropy=entropy)
-    if isinstance(head.weight, DTensor):
-        return _split_logp(head.weight, head.bias, h_NH, labels_N, post, entropy)
-    return head_logp(h_NH, head.weight, labels_N, head.bias, post=post, entropy=entropy)
+        return generic_logp(own, h_NH, labels_N, post, entropy=entropy, mean_logp=mean_logp)
+    weight, bias, split = head.weight, head.bias, _Split()
+    if isinstance(weight, DTensor):
+        weight, bias, split = _mine(weight, bias)
+    return head_logp(
+        h_NH,
+        weight,
+        labels_N,
+        bias,
+        post=post,
+        entropy=entropy,
+        mean_logp=mean_logp,
+        group=split.group,
+        vocab_start=split.start,
+    )
 
 
 def _is_matrix(head: nn.Module) -> TypeGuard[nn.Linear]:
@@ -46,15 +57,16 @@ def _is_matrix(head: nn.Module) -> TypeGuard[nn.Linear]:
     return isinstance(head, nn.Linear) and type(head).forward is nn.Linear.forward
 
 
-def _split_logp(
-    weight: DTensor,
-    bias: Tensor | None,
-    h_NH: Tensor,
-    labels_N: Tensor,
-    post: Post,
-    entropy: bool,
-) -> Answer:
-    """As `head_logp`, of a weight whose rows are split over one dimension of a mesh."""
+@dataclass(frozen=True)
+class _Split:
+    """Over which ranks a vocabulary is split, and where this one's share begins."""
+
+    group: dist.ProcessGroup | None = None
+    start: int = 0
+
+
+def _mine(weight: DTensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None, _Split]:
+    """Return this rank's share of a head whose rows are split over one dimension of a mesh."""
     mesh, placements = weight.device_mesh, weight.placements
     if mesh.ndim != 1 or placements != (Shard(0),):
         raise PlanError(
@@ -65,17 +77,9 @@ def _split_logp(
             )
         )
     share = -(-weight.shape[0] // mesh.size())
+    start = min(share * mesh.get_local_rank(), weight.shape[0])
     local_bias = bias.to_local() if isinstance(bias, DTensor) else bias
-    return head_logp(
-        h_NH,
-        weight.to_local(),
-        labels_N,
-        local_bias,
-        post=post,
-        entropy=entropy,
-        group=mesh.get_group(),
-        vocab_start=min(share * mesh.get_local_rank(), weight.shape[0]),
-    )
+    return weight.to_local(), local_bias, _Split(mesh.get_group(), start)
 
 
 def columns_of(head: nn.Module, own: Callable[[Tensor], Tensor], hidden_BTH: Tensor) -> int:
@@ -92,7 +96,8 @@ def generic_logp(
     labels_N: Tensor,
     post: Post,
     *,
-    entropy: bool,
+    entropy: bool = False,
+    mean_logp: bool = False,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Answer:
     """Return log-probabilities by any head: chunks under autograd, computed again backward.
@@ -106,18 +111,29 @@ def generic_logp(
         logits_nV = logits_nV.to(torch.promote_types(logits_nV.dtype, torch.float32))
         lse_n = logits_nV.logsumexp(-1)
         logp_n = logits_nV.gather(1, labels_n[:, None])[:, 0] - lse_n
-        if not entropy:
-            return logp_n, None
-        mean_n = ((logits_nV - lse_n[:, None]).exp() * logits_nV).sum(-1)
-        return logp_n, lse_n - mean_n
+        return Answer(
+            logp_n,
+            lse_n - _expected(logits_nV, lse_n) if entropy else None,
+            logits_nV.mean(-1) - lse_n if mean_logp else None,
+        )
 
     rows = _rows(own, h_NH, chunk_bytes)
     if h_NH.shape[0] <= rows:
         return ask(h_NH, labels_N)
     pairs = zip(torch.split(h_NH, rows), torch.split(labels_N, rows), strict=True)
     found = [checkpoint(ask, *pair, use_reentrant=False) for pair in pairs]
-    logp_N = torch.cat([logp_n for logp_n, _ in found])
-    return logp_N, torch.cat([entropy_n for _, entropy_n in found]) if entropy else None
+    logp, entropy, mean_logp = zip(*found, strict=True)
+    return Answer(torch.cat(logp), _joined(entropy), _joined(mean_logp))
+
+
+def _expected(logits_nV: Tensor, lse_n: Tensor) -> Tensor:
+    """Return the mean of each row's logits under its own softmax."""
+    return ((logits_nV - lse_n[:, None]).exp() * logits_nV).sum(-1)
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    found = [part for part in parts if part is not None]
+    return torch.cat(found) if found else None
 
 
 def _rows(own: Callable[[Tensor], Tensor], h_NH: Tensor, chunk_bytes: int) -> int:

@@ -3,8 +3,9 @@
 Shapes: N positions, H hidden width, V vocabulary (this rank's share of it, if split), R rows of a
 chunk. x is a logit after `Post`, p its softmax, z = x log2(e). What goes in and out is in nats.
 
-For one position, d logp / d x = onehot(label) - p, and entropy gives d H / d x = -p (log p + H).
-Both depend on the loss through one factor per position only. So with a frozen head the forward
+For one position, d logp / d x = onehot(label) - p, entropy gives d H / d x = -p (log p + H), and
+the mean of log p over the vocabulary gives d M / d x = 1 / V - p.
+Each depends on the loss through one factor per position only. So with a frozen head the forward
 keeps J = d logp / d h ([N, H]) and the backward is J times that factor: two products with the
 weight in all, and neither the weight nor a logit is kept. A head that trains needs p once more for
 its own gradient: the backward computes the logits again, chunk by chunk (or, where all of them take
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -49,6 +50,14 @@ class Post:
         return logits if self.softcap is None else (logits / self.softcap).tanh() * self.softcap
 
 
+class Answer(NamedTuple):
+    """What a head says of labels, in nats; None is not asked for."""
+
+    logp_N: Tensor
+    entropy_N: Tensor | None = None
+    mean_logp_N: Tensor | None = None
+
+
 def head_logp(
     h_NH: Tensor,
     weight_VH: Tensor,
@@ -57,11 +66,12 @@ def head_logp(
     *,
     post: Post = Post(),
     entropy: bool = False,
+    mean_logp: bool = False,
     chunk_bytes: int = CHUNK_BYTES,
     group: dist.ProcessGroup | None = None,
     vocab_start: int = 0,
-) -> tuple[Tensor, Tensor | None]:
-    """Return log p(label) [N], and the entropy [N] if asked, of softmax(post(h W^T + bias)).
+) -> Answer:
+    """Return log p(label) [N] of softmax(post(h W^T + bias)), and what else is asked of it.
 
     Computed in float32 (float64 for float64 input); the products with W in its own precision, or
     in autocast's. Differentiable once in h, weight and bias; N = 0 gives zero gradients.
@@ -73,6 +83,7 @@ def head_logp(
         bias: [V], or this rank's share.
         post: What follows the head.
         entropy: Whether to compute it; it costs about one product more where h wants a gradient.
+        mean_logp: Whether to compute the mean of log p over the vocabulary; costs the same.
         chunk_bytes: The most bytes for logits at any time (one row is always held).
         group: The ranks the vocabulary is split over; all call with the same h and labels.
         vocab_start: The first column of this rank's share.
@@ -88,15 +99,15 @@ def head_logp(
         mul=post.mul,
         softcap=post.softcap,
         entropy=entropy,
+        mean_logp=mean_logp,
         chunk_bytes=chunk_bytes,
         group=group,
         start=vocab_start,
         graph=torch.is_grad_enabled(),
     )
-    answer: tuple[Tensor, Tensor | None] = _HeadLogp.apply(  # type: ignore[no-untyped-call]
-        h_NH, weight_VH, bias, labels_N, work
+    return Answer(
+        *_HeadLogp.apply(h_NH, weight_VH, bias, labels_N, work)  # type: ignore[no-untyped-call]
     )
-    return answer
 
 
 @dataclass(kw_only=True)
@@ -105,17 +116,21 @@ class _Found:
 
     logp_N: Tensor
     entropy_N: Tensor | None = None
+    mean_logp_N: Tensor | None = None
     lse_N: Tensor | None = None
     """log2 of the sum of 2^z."""
 
     p_NV: Tensor | None = None
     jacobian_NH: Tensor | None = None
     jacobian_H_NH: Tensor | None = None
-    """d entropy / d h, where the other one is d logp / d h."""
+    """d entropy / d h, where the other one is d logp / d h ..."""
+
+    jacobian_M_NH: Tensor | None = None
+    """... and d mean_logp / d h."""
 
 
 class _HeadLogp(torch.autograd.Function):
-    """logp and entropy; the gradient as the file's docstring has it."""
+    """logp, entropy, mean of log p; the gradient as the file's docstring has it."""
 
     @staticmethod
     def forward(
@@ -125,40 +140,42 @@ class _HeadLogp(torch.autograd.Function):
         bias: Tensor | None,
         y_N: Tensor,
         work: Work,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         ctx.set_materialize_grads(False)
         ctx.work, ctx.hidden_dtype = work, h_NH.dtype
         wants_h, wants_w, wants_b = ctx.needs_input_grad[:3]
         ctx.trains = wants_w or wants_b
         chunks = Chunks(h_NH, weight_VH, bias, y_N, work)
+        ctx.columns = chunks.total() if work.mean_logp else 0
         found = _Found(logp_N=chunks.z_RV.new_empty(h_NH.shape[0]))
-        if work.entropy:
-            found.entropy_N = torch.empty_like(found.logp_N)
+        found.entropy_N = torch.empty_like(found.logp_N) if work.entropy else None
+        found.mean_logp_N = torch.empty_like(found.logp_N) if work.mean_logp else None
         if work.graph and ctx.trains:
             found.lse_N = torch.empty_like(found.logp_N)
             found.p_NV = _kept(chunks)
         elif work.graph and wants_h:
             found.jacobian_NH = weight_VH.new_empty(h_NH.shape)
             found.jacobian_H_NH = torch.empty_like(found.jacobian_NH) if work.entropy else None
+            found.jacobian_M_NH = torch.empty_like(found.jacobian_NH) if work.mean_logp else None
         for at in chunks:
-            _forward(chunks, at, found)
+            _forward(chunks, at, found, ctx.columns)
         if work.graph and ctx.trains:
             ctx.save_for_backward(
                 h_NH, weight_VH, bias, y_N, found.lse_N, found.entropy_N, found.p_NV
             )
         elif work.graph:
-            ctx.save_for_backward(found.jacobian_NH, found.jacobian_H_NH)
-        return found.logp_N, found.entropy_N
+            ctx.save_for_backward(found.jacobian_NH, found.jacobian_H_NH, found.jacobian_M_NH)
+        return found.logp_N, found.entropy_N, found.mean_logp_N
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g_N: Tensor | None, gH_N: Tensor | None) -> tuple[Tensor | None, ...]:
-        if g_N is None and gH_N is None:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        if all(g is None for g in grads):
             return None, None, None, None, None
         if ctx.trains:
-            dh_NH, dweight_VH, dbias = _backward(ctx, g_N, gH_N)
+            dh_NH, dweight_VH, dbias = _backward(ctx, *grads)
         else:
-            dh_NH, dweight_VH, dbias = _from_jacobian(ctx, g_N, gH_N), None, None
+            dh_NH, dweight_VH, dbias = _from_jacobian(ctx, grads), None, None
         if dh_NH is not None:
             if ctx.work.group is not None:
                 dist.all_reduce(dh_NH, group=ctx.work.group)
@@ -174,18 +191,19 @@ def _kept(chunks: Chunks) -> Tensor | None:
     return chunks.z_RV.new_empty(size) if small and plain else None
 
 
-def _forward(chunks: Chunks, at: slice, found: _Found) -> None:
-    """Fill rows `at` of all that is wanted."""
+def _forward(chunks: Chunks, at: slice, found: _Found, columns: int) -> None:
+    """Fill rows `at` of all that is wanted; `columns` is V of the whole vocabulary."""
     z_nV = chunks.logits(at)
     label_n = chunks.picked(z_nV, at)
     most_n = _most(z_nV, chunks.work.group)
     e_nV = torch.exp2(z_nV.sub_(most_n[:, None]), out=chunks.e_RV[: z_nV.shape[0]])
     sum_n = e_nV.sum(1)
-    mean_n = sum_n.new_zeros(0) if found.entropy_N is None else _dots(e_nV, z_nV)
+    mean_n = sum_n if found.entropy_N is None else _dots(e_nV, z_nV)
+    even_n = sum_n if found.mean_logp_N is None else z_nV.sum(1)
     if chunks.work.group is not None:
-        sums = torch.cat([sum_n, label_n, mean_n])
+        sums = torch.stack([sum_n, label_n, mean_n, even_n])
         dist.all_reduce(sums, group=chunks.work.group)
-        sum_n, label_n, mean_n = sums.tensor_split([len(sum_n), 2 * len(sum_n)])
+        sum_n, label_n, mean_n, even_n = sums
     log_n = sum_n.log2()
     torch.mul(label_n.sub_(most_n).sub_(log_n), _LN2, out=found.logp_N[at])
     if found.lse_N is not None:
@@ -195,10 +213,15 @@ def _forward(chunks: Chunks, at: slice, found: _Found) -> None:
     if found.entropy_N is not None:
         mean_n = mean_n / sum_n
         torch.mul(log_n - mean_n, _LN2, out=found.entropy_N[at])
+    if found.mean_logp_N is not None:
+        torch.mul(even_n / columns - log_n, _LN2, out=found.mean_logp_N[at])
     scale_n = -chunks.work.mul / sum_n
     if found.jacobian_H_NH is not None:
         z_nV.sub_(mean_n[:, None]).mul_(e_nV).mul_(scale_n[:, None] * _LN2)
         torch.mm(chunks.ready(z_nV), chunks.weight_VH, out=found.jacobian_H_NH[at])
+    if found.jacobian_M_NH is not None:
+        torch.sub(e_nV, (sum_n / columns)[:, None], out=z_nV).mul_(scale_n[:, None])
+        torch.mm(chunks.ready(z_nV), chunks.weight_VH, out=found.jacobian_M_NH[at])
     if found.jacobian_NH is not None:
         chunks.less_label(e_nV, sum_n, at).mul_(scale_n[:, None])
         torch.mm(chunks.ready(e_nV), chunks.weight_VH, out=found.jacobian_NH[at])
@@ -218,15 +241,37 @@ def _dots(a_nV: Tensor, b_nV: Tensor) -> Tensor:
     return torch.bmm(a_nV[:, None], b_nV[:, :, None])[:, 0, 0]
 
 
-def _from_jacobian(ctx: Any, g_N: Tensor | None, gH_N: Tensor | None) -> Tensor:
+def _from_jacobian(ctx: Any, grads: tuple[Tensor | None, ...]) -> Tensor:
     """Return d loss / d h of a frozen head: each Jacobian's rows times their factor, added."""
-    pairs = zip(ctx.saved_tensors, (g_N, gH_N), strict=True)
+    pairs = zip(ctx.saved_tensors, grads, strict=True)
     parts: list[Tensor] = [j * g[:, None] for j, g in pairs if j is not None and g is not None]
-    return parts[0] if len(parts) == 1 else parts[0].add_(parts[1])
+    for part in parts[1:]:
+        parts[0].add_(part)
+    return parts[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Factors:
+    """d loss / d each answer [N], times -mul; None where the loss does not ask for it."""
+
+    logp: Tensor
+    entropy: Tensor | None
+    mean_logp: Tensor | None
+    columns: int
+    """V of the whole vocabulary."""
+
+    def of(self, chunks: Chunks, p_nV: Tensor, at: slice) -> Tensor:
+        """Return g (p - onehot) + gM (p - 1/V) of rows `at`, in place of p."""
+        g_n = self.logp[at]
+        if self.mean_logp is None:
+            return chunks.less_label(p_nV.mul_(g_n[:, None]), g_n, at)
+        even_n = self.mean_logp[at]
+        p_nV.mul_((g_n + even_n)[:, None]).sub_((even_n / self.columns)[:, None])
+        return chunks.less_label(p_nV, g_n, at)
 
 
 def _backward(
-    ctx: Any, g_N: Tensor | None, gH_N: Tensor | None
+    ctx: Any, g_N: Tensor | None, gH_N: Tensor | None, gM_N: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return d loss / d (h, weight, bias) of a head that trains."""
     h_NH, weight_VH, bias, y_N, lse_N, entropy_N, p_NV = ctx.saved_tensors
@@ -235,15 +280,18 @@ def _backward(
     dh_NH = torch.empty_like(h_NH) if wants_h else None
     dweight_VH = weight_VH.new_zeros(weight_VH.shape, dtype=chunks.dtype) if wants_w else None
     dbias = weight_VH.new_zeros(bias.shape, dtype=chunks.dtype) if wants_b else None
-    g_N = torch.zeros_like(lse_N) if g_N is None else g_N * -ctx.work.mul
-    gH_N = None if gH_N is None else gH_N * -ctx.work.mul
+    factors = _Factors(
+        logp=torch.zeros_like(lse_N) if g_N is None else g_N * -ctx.work.mul,
+        entropy=None if gH_N is None else gH_N * -ctx.work.mul,
+        mean_logp=None if gM_N is None else gM_N * -ctx.work.mul,
+        columns=ctx.columns,
+    )
     for at in chunks:
         if p_NV is not None:
-            dz_nV = torch.mul(p_NV[at], g_N[at, None], out=chunks.z_RV[: at.stop - at.start])
-            dz_nV = chunks.less_label(dz_nV, g_N[at], at)
+            kept_nV = chunks.z_RV[: at.stop - at.start].copy_(p_NV[at])
+            dz_nV = factors.of(chunks, kept_nV, at)
         else:
-            gH_n = None if gH_N is None else gH_N[at]
-            dz_nV = _again(chunks, at, lse_N[at], g_N[at], entropy_N, gH_n)
+            dz_nV = _again(chunks, at, lse_N[at], entropy_N, factors)
         dz_nV = chunks.ready(dz_nV)
         if dh_NH is not None:
             torch.mm(dz_nV, weight_VH, out=dh_NH[at])
@@ -256,20 +304,15 @@ def _backward(
 
 
 def _again(
-    chunks: Chunks,
-    at: slice,
-    lse_n: Tensor,
-    g_n: Tensor,
-    entropy_N: Tensor | None,
-    gH_n: Tensor | None,
+    chunks: Chunks, at: slice, lse_n: Tensor, entropy_N: Tensor | None, factors: _Factors
 ) -> Tensor:
-    """Return g (p - onehot) + gH p (log p + H), [n, V], from logits computed again."""
+    """Return what `_Factors.of` does, + gH p (log p + H), from logits computed again."""
     z_nV = chunks.logits(at).sub_(lse_n[:, None])
     p_nV = torch.exp2(z_nV, out=chunks.e_RV[: z_nV.shape[0]])
-    if gH_n is None or entropy_N is None:
-        return chunks.less_label(p_nV.mul_(g_n[:, None]), g_n, at)
-    z_nV.mul_(_LN2).add_(entropy_N[at, None]).mul_(p_nV).mul_(gH_n[:, None])
-    return chunks.less_label(p_nV.mul_(g_n[:, None]), g_n, at).add_(z_nV)
+    if factors.entropy is None or entropy_N is None:
+        return factors.of(chunks, p_nV, at)
+    z_nV.mul_(_LN2).add_(entropy_N[at, None]).mul_(p_nV).mul_(factors.entropy[at, None])
+    return factors.of(chunks, p_nV, at).add_(z_nV)
 
 
 def _add_product(out_VH: Tensor, a_nV: Tensor, b_nH: Tensor) -> None:
