@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from swift.core import files
-from swift.core.errors import MachineError
+from swift.core.errors import MachineError, WriteError
 
 
 def test_a_file_is_replaced_and_nothing_else_stays(tmp_path: Path) -> None:
@@ -84,6 +85,17 @@ def test_a_folder_that_cannot_be_written_is_known_at_once(tmp_path: Path) -> Non
         files.probe(tmp_path / "absent")
     with pytest.raises(MachineError, match="cannot write"):
         files.probe(Path("/proc"))
+
+
+def test_a_disk_that_is_full_is_known_at_once_and_keeps_nothing(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(WriteError, match="File too large"):
+            files.probe(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_free_bytes_of_a_folder_yet_to_be_made_are_its_parents(tmp_path: Path) -> None:

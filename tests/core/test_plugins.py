@@ -42,6 +42,15 @@ def test_what_a_file_adds_is_there_and_listed(tmp_path: Path) -> None:
     assert found.adds == (("word", "theirs"),)
 
 
+def test_a_cache_that_cannot_be_written_keeps_no_plugin_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SWIFT_CACHE", str(tmp_path / "file"))
+    assert load(plugin(tmp_path, "one", "SHELF.add('theirs')")).problem is None
+    assert "theirs" in SHELF.names()
+
+
 def test_a_file_is_loaded_once_however_it_is_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from swift.core.errors import PlanError, UserError
-from swift.model.find import find_model
+from swift.core.errors import PlanError, UserError, WriteError
+from swift.model.find import find_model, laid
 
 
 @pytest.fixture
@@ -128,3 +128,17 @@ def test_an_address_that_is_no_hub_is_said(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("SWIFT_HUB", "https://somewhere")
     with pytest.raises(UserError, match="SWIFT_HUB"):
         find_model("qwen-7b", tmp_path / "cache")
+
+
+def test_files_are_laid_where_they_can_be_and_never_by_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "one").write_text("1")
+    (tmp_path / "cache").write_text("no folder")
+    found = laid([tmp_path / "one"], tmp_path / "cache", "models/x")
+    assert (found / "one").read_text() == "1"
+    assert laid([tmp_path / "gone"], tmp_path / "cache", "models/x") == found
+    with pytest.raises(WriteError):
+        laid([tmp_path / "one", tmp_path / "gone"], tmp_path / "other", "models/y")
+    assert [*tmp_path.glob("*/models/y")] == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from swift.core.env import cache_home
 from swift.core.errors import PlanError, Problem, SwiftError, UserError
-from swift.core.files import whole_folder
-from swift.model.find import find_model
+from swift.model.find import find_model, laid
 from swift.model.live import live_facts, name_of
 from swift.recipe import read
 from swift.tuner.lora import Lora
@@ -134,9 +132,4 @@ def _kept(tokenizer: Any) -> Path:
             what = "it is a slow tokenizer: it writes no tokenizer.json"
             raise PlanError(Problem(where="tokenizer", what=what, fix="use_fast=True"))
         digest = hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:16]
-        final = cache_home() / "tokenizers" / digest
-        if not final.is_dir():
-            with whole_folder(final) as made:
-                for path in files:
-                    shutil.copyfile(path, made / path.name)
-    return final
+        return laid(files, cache_home(), f"tokenizers/{digest}")

@@ -118,9 +118,11 @@ def probe(folder: Path) -> None:
         MachineError: It cannot be written, with the reason.
     """
     try:
-        with tempfile.NamedTemporaryFile(prefix=_ASIDE, dir=folder) as file:
-            file.write(b"\0" * 4096)
-            file.flush()
+        # Unbuffered: of a disk that is full nothing is left to be written when it is closed.
+        with tempfile.TemporaryFile(prefix=_ASIDE, dir=folder, buffering=0) as file:
+            left = b"\0" * 4096
+            while left:
+                left = left[file.write(left) :]
             os.fsync(file.fileno())
     except OSError as error:
         raise cannot_write(folder, error) from error
@@ -149,6 +151,7 @@ def cannot_write(path: Path, error: OSError) -> WriteError:
     fixes = {
         errno.ENOSPC: "free some space, or choose a folder on another disk",
         errno.EDQUOT: "free some space, or choose a folder on another disk",
+        errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
         errno.EROFS: "choose a folder that can be written",
         errno.EACCES: "choose a folder that you may write",
         errno.EPERM: "choose a folder that you may write",

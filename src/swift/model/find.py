@@ -138,15 +138,25 @@ def _lay_out(source: Path, cache: Path) -> Path:
     """Copy the embedded model into the cache once, under the digest of its files."""
     files = sorted(p for p in source.iterdir() if p.suffix in {".json", ".jinja", ".safetensors"})
     digest = hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:12]
-    name = f"{EMBEDDED}-{digest}"
+    return laid(files, cache, f"models/{EMBEDDED}-{digest}")
+
+
+def laid(files: Sequence[Path], cache: Path, name: str) -> Path:
+    """Return the folder `name` of the cache, which holds copies of files.
+
+    Where nothing can be written there it is one that only this user can.
+
+    Raises:
+        WriteError: Nothing can be written there either.
+    """
     try:
-        return _laid(files, cache / "models" / name)
+        return _copied(files, cache / name)
     except WriteError:
-        return _laid(files, spare_home() / "models" / name)
+        return _copied(files, spare_home() / name)
 
 
-def _laid(files: Sequence[Path], target: Path) -> Path:
-    """Copy files into a folder that is seen whole, unless it is there."""
+def _copied(files: Sequence[Path], target: Path) -> Path:
+    """Return a folder that is seen whole, with copies of files."""
     if target.is_dir():
         return target
     try:
