@@ -17,6 +17,19 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "train": ("Train", "swift.cli.train:main", "Train as the recipe's `method` says"),
     "sft": ("Train", "swift.cli.train:main", "Supervised fine-tuning"),
     "dpo": ("Train", "swift.cli.train:main", "Direct preference optimisation, on pairs of answers"),
+    "kto": (
+        "Train",
+        "swift.cli.train:main",
+        "Preference optimisation on good and bad answers",
+    ),
+    "orpo": (
+        "Train",
+        "swift.cli.train:main",
+        "Odds ratio preference optimisation of pairs",
+    ),
+    "cpo": ("Train", "swift.cli.train:main", "Contrastive preference optimisation of pairs"),
+    "simpo": ("Train", "swift.cli.train:main", "Simple preference optimisation of pairs"),
+    "rm": ("Train", "swift.cli.train:main", "A reward model, on pairs of answers"),
     "check": ("Train", "swift.cli.check:main", "Say beforehand whether a run would be wasted"),
     "chat": ("Use", "swift.cli.chat:main", "Talk with a model or a run"),
     "infer": ("Use", "swift.cli.infer:main", "Answer each row of a data set, into a file"),
@@ -33,7 +46,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
 }
 """verb -> (group in the help, module:function, what it does). The function gets (verb, words)."""
 
-LATER = ("pt", "rm", "kto", "orpo", "simpo", "ppo", "grpo", "quantise", "estimate", "web")
+LATER = ("pt", "kto", "orpo", "simpo", "ppo", "grpo", "quantise", "estimate", "web")
 """Verbs of later versions: whoever tries one is told so."""
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from swift.method import methods
+from swift.method._contrast import Contrast
 from swift.method._pairs import Pairs
-from swift.method.cpo import Contrast
 
 if TYPE_CHECKING:
     from swift.seam.types import Outputs, Rows, Terms
