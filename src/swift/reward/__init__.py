@@ -1,0 +1,98 @@
+"""Rewards: how good an answer is that was drawn from the model itself (online methods).
+
+Add one: a file here with a frozen class under `@rewards.add("name")`; or, without any registering,
+a function in a file of yours: `reward: ./mine.py:brevity`. `judged` (`together.py`) asks several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from swift.chat.message import Message
+from swift.core.errors import Problem
+from swift.core.registry import Registry
+from swift.core.schema import Component
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One answer that was drawn, and what is known of its question."""
+
+    prompt: Sequence[Message]
+    text: str
+    """What was said, without the end token."""
+
+    ids: Sequence[int] = ()
+    """Its tokens, the end token among them."""
+
+    finish: str = "stop"
+    """Why it ended: "stop", or "length" where it was cut."""
+
+    solution: str = ""
+    """What a right answer comes to; empty where the row says nothing of it."""
+
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """The row's columns that no format reads."""
+
+    version: int = 0
+    """How many optimiser steps the policy had taken that drew it."""
+
+
+class Reward(Component):
+    """Options of a reward."""
+
+    weight: float = 1.0
+    """What its values are multiplied by in the sum of all rewards. 0: it is only measured."""
+
+    @property
+    def label(self) -> str:
+        """What its metrics are called."""
+        return self.name
+
+    def problems(self) -> Sequence[Problem]:
+        """Return what keeps it from judging on this machine; asked before a run begins."""
+        return ()
+
+    def notes(self) -> Sequence[str]:
+        """Return what is to be said aloud before a run begins, a line each."""
+        return ()
+
+    async def judge(self, answers: Sequence[Answer]) -> Sequence[float | None]:
+        """Return how good each answer is; None where this reward does not apply to one.
+
+        It runs in a thread and an event loop of its own, and is cancelled if the time is up.
+        """
+        raise NotImplementedError
+
+
+rewards: Registry[Reward] = Registry("reward", "swift.reward")
+
+
+def spelled(said: object) -> object:
+    """Return the map that one item of `reward:` stands for; what it cannot be, as it is.
+
+    "accuracy" is {name: accuracy}; "./mine.py:brevity" is {name: function, path: ...}, also as the
+    name in a map of options.
+    """
+    if isinstance(said, Reward):
+        return said
+    options = {"name": said} if isinstance(said, str) else said
+    if not isinstance(options, Mapping):
+        return said
+    name = options.get("name")
+    if not isinstance(name, str) or ":" not in name:
+        return dict(options)
+    return {**options, "name": "function", "path": name}
+
+
+def listed(said: Any) -> Any:
+    """Return the rewards that the value of `reward:` means: one item, or a list of them.
+
+    Raises:
+        UserError: There is no such name.
+        pydantic.ValidationError: An option is unknown or out of bounds.
+    """
+    items = said if isinstance(said, list | tuple) else () if said is None else (said,)
+    return tuple(rewards.make(spelled(item)) for item in items)
