@@ -259,7 +259,7 @@ def test_hooks_of_the_head_fire() -> None:
     module(*data(), ALL)
     fired.clear()
     module(*data(), ALL)
-    assert fired == ["before", "after 2"]
+    assert fired == ["before", "after 3"]
 
 
 def test_the_probe_draws_no_random_number() -> None:

@@ -10,17 +10,16 @@ Shapes: B rows, T positions, N supervised ones, H hidden width, K rows of questi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from swift.core.errors import PlanError, Problem
-from swift.seam._heads import Answer, columns_of, logp_of
-from swift.seam.head import Post
+from swift.seam._heads import columns_of, logp_of
+from swift.seam._speaking import heard, speaking
+from swift.seam.head import Answer, Post
 from swift.seam.probe import fit, question
 from swift.seam.types import IGNORE, Need, Outputs
 
@@ -44,7 +43,7 @@ class LogProbs(nn.Module):
         Args:
             inputs: What the model's forward takes, without labels.
             labels_BT: int64, already shifted: what position t predicts, or IGNORE. N = 0 is fine.
-            needs: "logp" is always given; "entropy" on demand.
+            needs: "logp" is always given; "entropy" and "mean_logp" on demand.
 
         Raises:
             PlanError: The model has no output head, or does something unknown to its logits.
@@ -56,22 +55,25 @@ class LogProbs(nn.Module):
             index_N=index_N,
             positions=labels_BT.shape[1],
             entropy="entropy" in needs,
+            mean_logp="mean_logp" in needs,
         )
         if self._post is None:
             self._post, hidden = _probe(self.model, head, inputs)
-            with _speaking(head, ask.bind(head, self._post)):
-                logp_N, entropy_N = head(hidden)
-            return Outputs(logp_N=logp_N, entropy_N=entropy_N)
+            with speaking(head, ask.bind(head, self._post)):
+                return _outputs(head(hidden))
         got: list[Answer] = []
-        with _speaking(head, ask.bind(head, self._post)), _heard(head, got):
+        with speaking(head, ask.bind(head, self._post)), heard(head, got, _one_logit):
             self.model(**inputs, use_cache=False)
-        logp_N, entropy_N = got[0]
-        return Outputs(logp_N=logp_N, entropy_N=entropy_N)
+        return _outputs(got[0])
 
     def _find_head(self) -> nn.Module:
         if not self._head:
             self._head = (_head_of(self.model),)
         return self._head[0]
+
+
+def _outputs(answer: Answer) -> Outputs:
+    return Outputs(**answer._asdict())
 
 
 def probe(model: nn.Module, inputs: Mapping[str, Tensor] | None = None) -> Post:
@@ -104,6 +106,7 @@ class _Ask:
     """T."""
 
     entropy: bool
+    mean_logp: bool
 
     def bind(self, head: nn.Module, post: Post) -> Callable[..., Answer]:
         """Return a forward for `head` that answers this."""
@@ -113,7 +116,8 @@ class _Ask:
             # Virtual tokens (prompt tuning) stand before the row's own: count from the right.
             own_BTH = hidden_BTH[:, hidden_BTH.shape[1] - self.positions :]
             h_NH = own_BTH.reshape(-1, own_BTH.shape[-1]).index_select(0, self.index_N)
-            return logp_of(head, own, h_NH, self.labels_N, post, entropy=self.entropy)
+            wanted = {"entropy": self.entropy, "mean_logp": self.mean_logp}
+            return logp_of(head, own, h_NH, self.labels_N, post, **wanted)
 
         return forward
 
@@ -129,7 +133,7 @@ def _probe(model: nn.Module, head: nn.Module, inputs: Mapping[str, Tensor]) -> t
         asked.append(question(columns_of(head, own, hidden_BTH), hidden_BTH.device))
         return asked[0]
 
-    with _speaking(head, forward):
+    with speaking(head, forward):
         out = model(**inputs, use_cache=False)
     if len(heard) != 1:
         raise _unusable(model, f"calls its output head {len(heard)} times in a forward, not once")
@@ -140,34 +144,8 @@ def _probe(model: nn.Module, head: nn.Module, inputs: Mapping[str, Tensor]) -> t
     return fit(asked[0], out.logits, type(model).__name__), heard[0]
 
 
-@contextmanager
-def _speaking(head: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Let `head` answer by `forward`; its hooks stay. An engine's own patch comes back after."""
-    slot: dict[str, Any] = head.__dict__
-    before = slot.get("forward")
-    slot["forward"] = forward
-    try:
-        yield
-    finally:
-        if before is None:
-            del slot["forward"]
-        else:
-            slot["forward"] = before
-
-
-@contextmanager
-def _heard(head: nn.Module, got: list[Answer]) -> Iterator[None]:
-    """Take the head's answer, after all other hooks, and hand the model one dummy logit."""
-
-    def take(module: nn.Module, args: tuple[Any, ...], out: Answer) -> Tensor:
-        got.append(out)
-        return out[0].new_zeros(1, 1, 1)
-
-    handle = head.register_forward_hook(take)
-    try:
-        yield
-    finally:
-        handle.remove()
+def _one_logit(answer: Answer) -> Tensor:
+    return answer.logp_N.new_zeros(1, 1, 1)
 
 
 def _head_of(model: nn.Module) -> nn.Module:
