@@ -169,6 +169,11 @@ def _modelscope_token() -> tuple[str, str]:
     return session_of(place).strip(), str(place)
 
 
+def secret(name: str) -> str:
+    """Return what the variable `name` holds, which is shown to nobody; "" where it is unset."""
+    return os.environ.get(name, "").strip()
+
+
 def hub_root() -> Path | None:
     """Return the folder that SWIFT_HUB=file:///folder names as a hub; None where it names none.
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from swift.core._code import GROUP as GROUP
 from swift.core._code import declared, digest_of, found, imported
 from swift.core.env import cache_home
-from swift.core.errors import Problem, UserError
+from swift.core.errors import Problem, UserError, nearest
 from swift.core.table import additions
 
 
@@ -84,6 +84,22 @@ def load_all(names: Iterable[str], where: str = "") -> list[Problem]:
                 for p in error.problems
             )
     return problems
+
+
+def attribute(said: str) -> object:
+    """Return what `./mine.py:brevity` or `module:name` names; its code is loaded as a plug-in.
+
+    Raises:
+        UserError: There is no such file or module, it raised, or it has nothing of that name.
+        MachineError: The cache cannot be written.
+    """
+    place, _, name = said.rpartition(":")
+    load(place)
+    inside = vars(sys.modules[found(place)[0]])
+    if name in inside:
+        return inside[name]
+    functions = [word for word, thing in inside.items() if callable(thing) and word[0] != "_"]
+    raise UserError(Problem(where=place, what=f"it has no `{name}`", fix=nearest(name, functions)))
 
 
 def load_flagged(names: Iterable[str]) -> None:

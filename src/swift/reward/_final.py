@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"[-+−]?\$?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?")
 
 def spoken(text: str, *, opened: bool = False) -> str | None:
     """Return what is said after the thinking; None where the thinking has no end."""
-    before, ended, after = text.rpartition("</think>")
+    _, ended, after = text.rpartition("</think>")
     if ended:
         return after
     return None if opened or "<think>" in text else text
