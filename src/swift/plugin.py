@@ -7,7 +7,8 @@
     format verb reader adapter                                    @verb("mine", "what it does")
 
 Beside each registry stands the class that its members extend (Method, Tuner, Quant, Optimizer,
-Strategy, EngineOptions, Score, Reward), whose docstring says what they must do. None of this loads torch.
+Strategy, EngineOptions, Score, Reward), whose docstring says what they must do. None of this loads
+torch.
 """
 
 from swift.chat.tools import Style

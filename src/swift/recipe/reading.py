@@ -19,6 +19,7 @@ from swift.recipe.rules import rules
 from swift.recipe.said import Said
 from swift.recipe.sections import Dataset
 from swift.recipe.spelling import elsewhere
+from swift.reward import Reward, rewards, spelled
 
 _WORDS = ("task", "output_dir", "plugins")
 """The keys of a recipe that hold no section."""
@@ -99,6 +100,8 @@ def _section(key: str, said: Any, checker: Checker) -> Any:
         return checker.component(registry, said, (key,), default, presets_of(key))
     if key == "dataset":
         return _datasets(said, checker)
+    if key == "reward":
+        return _rewards(said, checker)
     cls = Recipe.model_fields[key].annotation
     assert isinstance(cls, type) and issubclass(cls, Value)
     return checker.value(cls, said, (key,))
@@ -114,6 +117,16 @@ def _datasets(said: Any, checker: Checker) -> tuple[Dataset, ...] | None:
         for i, item in enumerate(items)
     ]
     return tuple(d for d in found if d is not None) or None
+
+
+def _rewards(said: Any, checker: Checker) -> tuple[Reward, ...]:
+    single = not isinstance(said, list | tuple)
+    items = [] if said is None else [said] if single else said
+    found = [
+        checker.component(rewards, spelled(item), ("reward",) if single else ("reward", i), None)
+        for i, item in enumerate(items)
+    ]
+    return tuple(reward for reward in found if reward is not None)
 
 
 def _task_names_a_method(said: Said) -> None:

@@ -15,6 +15,7 @@ from swift.method import Method, methods
 from swift.optimizer import Optimizer, optimizers
 from swift.quant import Quant, quants
 from swift.recipe.sections import Data, Dataset, Model, Parallel, Serve, Train
+from swift.reward import Reward, brief, listed
 from swift.tuner import Tuner, tuners
 
 REGISTRIES: Mapping[str, tuple[Registry[Any], str | None]] = {
@@ -105,6 +106,9 @@ class Recipe(Value):
     )
     """What generates."""
 
+    reward: Annotated[tuple[SerializeAsAny[Reward], ...], BeforeValidator(listed)] = ()
+    """What judges the answers of online methods: names, FILE.py:FUNCTION, or maps of options."""
+
     serve: Serve = Field(default_factory=Serve)
     """The served API."""
 
@@ -131,6 +135,9 @@ class Recipe(Value):
         if key == "dataset":
             words = [_word(item, Dataset.shorthand) for item in value]
             return words[0] if len(words) == 1 and isinstance(words[0], str) else words
+        if key == "reward":
+            words = [brief(item) for item in value]
+            return words[0] if len(words) == 1 else words
         if key in REGISTRIES:
             return None if value is None else _word(value, "name")
         sections: dict[str, type[Value]] = {"model": Model, "parallel": Parallel}

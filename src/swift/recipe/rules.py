@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from swift.core.errors import Problem
 from swift.core.yaml import KeyPath
+from swift.method import methods
 from swift.recipe.recipe import Recipe
 
 Rule: TypeAlias = Callable[[Recipe], tuple[str, str] | None]
@@ -104,6 +105,25 @@ def adapters_can_be_switched_off(recipe: Recipe) -> tuple[str, str] | None:
         return None
     what = f"the reference is `adapters_off`, but the tuner `{recipe.tuner.name}` has no adapters"
     return what, "write `reference: model`, or `tuner: lora`"
+
+
+@rules.add("reward")
+def rewards_judge_what_was_drawn(recipe: Recipe) -> tuple[str, str] | None:
+    """A method that draws no answers has none to judge."""
+    if not recipe.reward or recipe.method.wants == "prompts":
+        return None
+    what = f"`{recipe.method.name}` draws no answers that `reward` could judge"
+    online = [name for name in methods if methods.get(name).wants == "prompts"]
+    return what, " or ".join(f"write `method: {n}`" for n in online) or "leave `reward` out"
+
+
+@rules.add("method.label_smoothing", "method.loss")
+def dft_takes_labels_as_they_are(recipe: Recipe) -> tuple[str, str] | None:
+    """A loss that trusts the model's own probabilities has no labels to smooth."""
+    said = recipe.method.model_dump()
+    if said.get("loss") != "dft" or not said.get("label_smoothing"):
+        return None
+    return "`loss: dft` and `label_smoothing` do not go together", "keep one of them"
 
 
 @rules.add("quant", "tuner")

@@ -87,6 +87,15 @@ def spelled(said: object) -> object:
     return {**options, "name": "function", "path": name}
 
 
+def brief(options: Mapping[str, Any]) -> object:
+    """Return the shortest spelling of a reward's options: `spelled` makes them of it again."""
+    name = options["path"] if options["name"] == "function" else options["name"]
+    rest = {k: v for k, v in options.items() if k not in ("name", "path")}
+    if options["name"] != "function":
+        rest |= {"path": options["path"]} if "path" in options else {}
+    return {"name": name, **rest} if rest else name
+
+
 def listed(said: Any) -> Any:
     """Return the rewards that the value of `reward:` means: one item, or a list of them.
 
