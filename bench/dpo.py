@@ -1,0 +1,146 @@
+"""One epoch of DPO with the reference's pass, beside TRL: CPU seconds of constructor and training.
+
+    python bench/dpo.py --floor PATH [--pairs 5] [--tuner full]    # the folder with make.py
+
+The same model, rows, batches of 8 and options, float32, one compute thread; imports are not
+counted. TRL computes its reference's log-probabilities before training; so do we, each time anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+}
+BATCH, RATE, LENGTH = 8, 1e-4, 1024
+
+
+def cpu_s() -> float:
+    """Return user + system seconds of this process and the children it has waited for."""
+    return sum(os.times()[:4])
+
+
+def ours(model: str, data: str, tuner: str, folder: str) -> dict[str, float]:
+    """Train with `swift.train_dpo`."""
+    import peft  # noqa: F401 - imports are not counted
+    import torch
+    import transformers  # noqa: F401 - as above
+
+    import swift.run.train  # noqa: F401 - as above
+    from swift import train_dpo
+
+    begun = cpu_s()
+    done = train_dpo(
+        model,
+        dataset=data,
+        tuner=tuner,
+        epochs=1,
+        batch_size=BATCH,
+        micro_batch_size=BATCH,
+        learning_rate=RATE,
+        max_length=LENGTH,
+        save_every=0,
+        warmup=0,
+        schedule="constant",
+        output_dir=folder + "/run",
+    )
+    events = [json.loads(x) for x in Path(folder, "run", "events.jsonl").read_text().splitlines()]
+    steps = [e for e in events if e["event"] == "step"]
+    assert done and torch.get_num_threads() == 1
+    return {"cpu_s": cpu_s() - begun, "steps": len(steps), "loss": steps[-1]["loss"]}
+
+
+def theirs(model: str, data: str, tuner: str, folder: str) -> dict[str, float]:
+    """Train with TRL's DPOTrainer."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import DPOConfig, DPOTrainer
+
+    torch.set_num_threads(1)
+    rows = [json.loads(line) for line in Path(data).read_text(encoding="utf-8").splitlines()]
+    begun = cpu_s()
+    pairs = Dataset.from_list(
+        [
+            {
+                "prompt": row["messages"][:-1],
+                "chosen": row["messages"][-1:],
+                "rejected": [{"role": "assistant", "content": row["rejected_response"]}],
+            }
+            for row in rows
+        ]
+    )
+    options = DPOConfig(
+        output_dir=folder,
+        precompute_ref_log_probs=True,
+        per_device_train_batch_size=BATCH,
+        num_train_epochs=1,
+        learning_rate=RATE,
+        lr_scheduler_type="constant",
+        max_length=LENGTH,
+        gradient_checkpointing=False,
+        bf16=False,
+        use_cpu=True,
+        report_to="none",
+        save_strategy="no",
+        logging_steps=1,
+        disable_tqdm=True,
+    )
+    lora = LoraConfig(r=8, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    trainer = DPOTrainer(
+        model, args=options, train_dataset=pairs, peft_config=lora if tuner == "lora" else None
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {"cpu_s": cpu_s() - begun, "steps": len(losses), "loss": losses[-1]}
+
+
+def run(side: str, model: Path, data: Path, tuner: str) -> dict[str, float]:
+    """Return what a process prints as its last line."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, __file__, side, str(model), str(data), tuner, folder]
+        environment = {**ENVIRONMENT, "SWIFT_CACHE": f"{folder}/cache"}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    if sys.argv[1:2] in (["ours"], ["theirs"]):
+        side, *words = sys.argv[1:]
+        print(json.dumps({"ours": ours, "theirs": theirs}[side](*words)))
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--floor", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("bench/out/floor"))
+    parser.add_argument("--tuner", choices=("full", "lora"), default="full")
+    parser.add_argument("--pairs", type=int, default=5)
+    asked = parser.parse_args()
+    if not (asked.work / "pref500.jsonl").exists():
+        subprocess.run([sys.executable, str(asked.floor / "make.py"), str(asked.work)], check=True)
+    model, data = asked.work / "tiny", asked.work / "pref500.jsonl"
+    ratios = []
+    for _ in range(asked.pairs):
+        pair = {side: run(side, model, data, asked.tuner) for side in ("theirs", "ours")}
+        print(json.dumps(pair), flush=True)
+        ratios.append(pair["ours"]["cpu_s"] / pair["theirs"]["cpu_s"])
+    middle = statistics.median(ratios)
+    print(f"\nCPU s of an epoch of DPO, ours / TRL's: {middle:.2f} "
+          f"({min(ratios):.2f} to {max(ratios):.2f}; goal 0.5)")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
