@@ -23,8 +23,11 @@ class Contrast(Method):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """Share of pairs taken to be labelled the wrong way round."""
 
-    beta: float
-    sft_weight: float
+    beta: float = Field(default=0.1, gt=0)
+    """What makes a reward of a log-probability."""
+
+    sft_weight: float = Field(default=0.0, ge=0)
+    """Weight of the mean negative log-likelihood of the chosen answers' tokens."""
 
     def weight(self, rows: Rows) -> dict[str, float]:
         """Every pair weighs one, and every token of a chosen answer."""

@@ -22,9 +22,6 @@ class Cpo(Contrast):
         - sft_weight/N * sum_t log p(y_t) over the N tokens of chosen answers (eq. 3 and 4).
     """
 
-    beta: float = Field(default=0.1, gt=0)
-    """What makes a reward of a log-probability."""
-
     loss: Literal["sigmoid", "hinge"] = "sigmoid"
     """What is minimised of a pair: as for `dpo`."""
 
