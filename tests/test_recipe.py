@@ -78,7 +78,7 @@ CLEAN = [
     "dataset:\n- a.jsonl\n- name: b.parquet",
     "data: {max_length: 512, shuffle: false, bucket: false, on_long: drop, validation: 0.01}",
     "data: {validation: held-out.jsonl}",
-    "task: text\nmethod: {name: sft, all_tokens: true}",
+    "task: text\nmethod: {name: sft, loss_on: all}",
     "task: dpo",
     "method: {name: dpo, beta: 0.05, reference: model}\ntuner: full",
     "tuner: {name: lora, rank: 16, alpha: 64, dropout: 0.05, targets: [q_proj, v_proj]}",

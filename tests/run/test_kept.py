@@ -65,7 +65,7 @@ def test_a_second_run_encodes_nothing_and_says_the_same(
 
 @pytest.mark.parametrize(
     "other",
-    [("data.max_length", 30), ("data.thinking", "drop"), ("train.seed", 3), ("all_tokens", True)],
+    [("data.max_length", 30), ("data.thinking", "drop"), ("train.seed", 3), ("loss_on", "all")],
 )
 def test_what_tokens_depend_on_makes_another_entry(base: Path, other: tuple[str, object]) -> None:
     prepared(base)

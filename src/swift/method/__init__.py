@@ -38,8 +38,13 @@ class Method(Component):
     scope: ClassVar[Literal["step", "rollout"]] = "step"
     """How long constants hold: one optimiser step, or a whole rollout."""
 
-    needs: ClassVar[frozenset[Need]] = frozenset({"logp"})
-    """What the forward with gradient gives per supervised token."""
+    task: ClassVar[str] = "chat"
+    """The task where none is said: see `Recipe.task`."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What the forward with gradient gives per supervised token."""
+        return frozenset({"logp"})
 
     @property
     def supervise(self) -> Literal["answers", "last", "all"]:
@@ -69,4 +74,4 @@ class Method(Component):
         raise NotImplementedError
 
 
-methods: Registry[Method] = Registry("method", "swift.method", later=("pt", "rm", "ppo", "grpo"))
+methods: Registry[Method] = Registry("method", "swift.method", later=("ppo", "grpo"))

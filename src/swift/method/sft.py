@@ -1,33 +1,41 @@
-"""Supervised fine-tuning: the mean negative log-likelihood of the supervised tokens."""
+"""Supervised fine-tuning: answers become likelier."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from swift.method import Method, methods
+from swift.method import methods
+from swift.method._likelihood import Likelihood
 
 if TYPE_CHECKING:
     from swift.seam.types import Outputs, Rows, Terms
 
 
 @methods.add("sft")
-class Sft(Method):
+class Sft(Likelihood):
     """L = -1/W * sum_t log p(y_t | y_<t); W counts the supervised tokens of the whole step."""
 
-    all_tokens: bool = False
-    """Train on every token of a conversation, not only on what the assistant says."""
+    loss_on: Literal["answers", "last", "all"] = "answers"
+    """Which tokens are learnt: all that the assistant says, what it says after the user has spoken
+    last, or every token of a conversation. What a message's own `loss` says comes first."""
+
+    loss: Literal["nll", "dft"] = "nll"
+    """What is minimised of a token. nll: -log p. dft: -p log p, where the first p only weighs
+    (arXiv:2508.05629, eq. 9): tokens that the model finds unlikely pull less."""
 
     @property
-    def supervise(self) -> Literal["answers", "all"]:
-        """All tokens, or what the assistant says."""
-        return "all" if self.all_tokens else "answers"
-
-    def weight(self, rows: Rows) -> dict[str, float]:
-        """Every supervised token weighs one."""
-        return {"tokens": rows.tokens}
+    def supervise(self) -> Literal["answers", "last", "all"]:
+        """What `loss_on` says."""
+        return self.loss_on
 
     def terms(self, out: Outputs, rows: Rows) -> Terms:
-        """Sum of -log p over N tokens, in nats."""
+        """Sum over N tokens, in nats."""
         from swift.seam.types import Terms
 
-        return Terms(total={"tokens": -out.logp_N.sum()})
+        if self.loss == "nll":
+            return super().terms(out, rows)
+        p_N = out.logp_N.detach().exp()
+        return Terms(
+            total={"tokens": -(p_N * out.logp_N).sum()},
+            metrics={"nll_loss": (-out.logp_N.detach().sum(), rows.tokens)},
+        )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from swift.optimizer import Optimizer
     from swift.seam.logprobs import LogProbs
+    from swift.seam.scores import Scores
     from swift.seam.types import Batch, Metrics, Need, Outputs
 
     TermsFn = Callable[[int, Outputs], tuple[Tensor, Metrics]]
@@ -38,11 +39,14 @@ class Site:
     rank: int = 0
     world: int = 1
 
+    neftune: float | None = None
+    """Size of the noise on what a trained model reads: see `swift.seam.noise`."""
+
 
 class Source(Protocol):
     """A model to be placed: its skeleton, its numbers, its names."""
 
-    def build(self, role: str) -> LogProbs:
+    def build(self, role: str) -> LogProbs | Scores:
         """Return the module with the tuner attached (policy only); parameters may be on meta."""
 
     def value(self, name: str, like: Tensor, part: Sequence[slice] | None) -> Tensor:

@@ -15,11 +15,13 @@ from swift.parallel import Piece, Proof, Site, Source, Stepped, Sums
 from swift.parallel._fill import fill, is_sharded, local, place_of
 from swift.parallel._scale import LossScale
 from swift.seam.device import widest
+from swift.seam.noise import noisy
 
 if TYPE_CHECKING:
     from swift.optimizer import Optimizer
     from swift.parallel import TermsFn
     from swift.seam.logprobs import LogProbs
+    from swift.seam.scores import Scores
     from swift.seam.types import Batch, Need, Outputs
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -38,7 +40,7 @@ class TorchPlacement:
         self, source: Source, role: str, optimizer: Optimizer | None, rate: float, site: Site
     ) -> None:
         self._source, self._site, self._rate = source, site, rate
-        self.bare: LogProbs = source.build(role)
+        self.bare: LogProbs | Scores = source.build(role)
         self._shard()
         fill(self.bare, source, site.device)
         if optimizer is None:
@@ -85,7 +87,8 @@ class TorchPlacement:
         losses: list[Tensor] = []
         for number, batch in enumerate(batches):
             with self._last_only(number == len(batches) - 1):
-                out = self._forward(batch, needs)
+                with self._noise(batch):
+                    out = self._forward(batch, needs)
                 loss, metrics = terms(number, out)
                 if not loss.requires_grad:
                     raise _unreached()
@@ -94,6 +97,11 @@ class TorchPlacement:
             names = list(metrics)
             values += [self._wide(v) for n in names for v in metrics[n]]
         return self._sums(losses, names, values)
+
+    def _noise(self, batch: Batch) -> AbstractContextManager[None]:
+        """Return what lays noise on the model's input, if that is wished for."""
+        alpha = self._site.neftune
+        return noisy(self.bare.model, batch, alpha) if alpha else nullcontext()
 
     def _sums(self, losses: list[Tensor], names: list[str], values: list[Tensor]) -> Sums:
         """Add up over micro-batches and data ranks: one transfer, one all-reduce."""

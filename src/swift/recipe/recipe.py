@@ -55,6 +55,8 @@ def _task_word(said: Any) -> Any:
 
 def default_dataset(method: Method | type[Method]) -> str:
     """Return the generated data set inside the package that stands in where none is named."""
+    if method.task == "text":
+        return "nano-lines"
     return "nano-preferences" if len(method.sides) == 2 else "nano-orders"
 
 
@@ -79,8 +81,11 @@ class Recipe(Value):
     )
     """What to train on: names and paths, or maps where one needs columns or a format."""
 
-    task: Annotated[str, Word(task_words), BeforeValidator(_task_word)] = "chat"
-    """The shape of a sample: a conversation, plain text, or a question about a picture, ..."""
+    task: Annotated[str, Word(task_words), BeforeValidator(_task_word)] = Field(
+        default_factory=lambda said: said["method"].task
+    )
+    """The shape of a sample: a conversation, plain text, or a question about a picture, ... What
+    is usual for the method: text for pt, else chat."""
 
     tuner: Annotated[SerializeAsAny[Tuner], BeforeValidator(tuners.make)] = Field(
         default_factory=lambda: _default("tuner")

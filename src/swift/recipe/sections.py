@@ -181,6 +181,10 @@ class Train(Value):
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Longest gradient; longer ones are scaled down to it. null: no clipping."""
 
+    neftune: Annotated[float, Field(gt=0)] | None = None
+    """Size alpha of the noise on what the model reads while it learns (NEFTune, arXiv:2310.05914):
+    uniform in (-1, 1) times alpha / sqrt(L d) for a sequence of L tokens, d wide. null: none."""
+
     warmup: float = Field(default=0.03, ge=0)
     """Rise of the learning rate at the start: a share of all steps below 1, or a count of steps."""
 

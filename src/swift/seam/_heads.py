@@ -36,9 +36,7 @@ def logp_of(
     """Return log-probabilities of labels by `head`, whose unpatched forward is `own`."""
     if not _is_matrix(head):
         return generic_logp(own, h_NH, labels_N, post, entropy=entropy, mean_logp=mean_logp)
-    weight, bias, split = head.weight, head.bias, _Split()
-    if isinstance(weight, DTensor):
-        weight, bias, split = _mine(weight, bias)
+    weight, bias, split = _share(head.weight, head.bias)
     return head_logp(
         h_NH,
         weight,
@@ -65,8 +63,10 @@ class _Split:
     start: int = 0
 
 
-def _mine(weight: DTensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None, _Split]:
-    """Return this rank's share of a head whose rows are split over one dimension of a mesh."""
+def _share(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None, _Split]:
+    """Return this rank's share of a head, which may be split by rows over one mesh dimension."""
+    if not isinstance(weight, DTensor):
+        return weight, bias, _Split()
     mesh, placements = weight.device_mesh, weight.placements
     if mesh.ndim != 1 or placements != (Shard(0),):
         raise PlanError(
@@ -122,8 +122,11 @@ def generic_logp(
         return ask(h_NH, labels_N)
     pairs = zip(torch.split(h_NH, rows), torch.split(labels_N, rows), strict=True)
     found = [checkpoint(ask, *pair, use_reentrant=False) for pair in pairs]
-    logp, entropy, mean_logp = zip(*found, strict=True)
-    return Answer(torch.cat(logp), _joined(entropy), _joined(mean_logp))
+    return Answer(
+        torch.cat([part.logp_N for part in found]),
+        _joined([part.entropy_N for part in found]),
+        _joined([part.mean_logp_N for part in found]),
+    )
 
 
 def _expected(logits_nV: Tensor, lse_n: Tensor) -> Tensor:

@@ -83,6 +83,7 @@ def _padded(sequences: Sequence[_Sequence], lay: Lay) -> Batch:
         inputs={"input_ids": torch.from_numpy(ids_BT)},
         labels_BT=torch.from_numpy(labels_BT),
         rows=Rows(row_N=torch.from_numpy(row_N), count=len(sequences)),
+        sizes=[len(ids) for ids, _ in sequences],
     )
 
 
@@ -103,6 +104,7 @@ def _one_row(sequences: Sequence[_Sequence], lay: Lay) -> Batch:
         inputs=inputs,
         labels_BT=torch.from_numpy(labels_T)[None],
         rows=Rows(row_N=torch.from_numpy(row_T[labels_T != IGNORE]), count=len(sizes)),
+        sizes=sizes,
     )
 
 

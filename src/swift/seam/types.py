@@ -67,6 +67,9 @@ class Batch:
     origins: Sequence[str] = ()
     """Where each row came from ("mine.jsonl:17"), for messages."""
 
+    sizes: Sequence[int] = ()
+    """The tokens of each row, padding not counted; none in a filler."""
+
     aside: Batch | None = None
     """Rows that only passes see, of the same items (KTO's mismatched answers)."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def samples(name: str, split: str, seed: int) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the generated data set `name` ("orders", "preferences", "text").
+    """Yield the rows of the generated data set `name` ("orders", "lines", ...).
 
     Args:
         name: Which one; "module:function" is a plug-in's, called with split and seed.
@@ -22,9 +22,14 @@ def samples(name: str, split: str, seed: int) -> Iterator[dict[str, Any]]:
     if colon:
         rows: Iterator[dict[str, Any]] = getattr(import_module(module), function)(split, seed)
         return rows
-    from swift.dataset.generated import orders, preferences, text
+    from swift.dataset.generated import lines, orders, preferences, text
 
-    makers = {"orders": orders.rows, "preferences": preferences.rows, "text": text.rows}
+    makers = {
+        "lines": lines.rows,
+        "orders": orders.rows,
+        "preferences": preferences.rows,
+        "text": text.rows,
+    }
     return makers[name](split, seed)
 
 
