@@ -27,6 +27,7 @@ from swift.engine import Served
 from swift.model.allowed import Code
 from swift.model.facts import read_facts
 from swift.model.find import find_model
+from swift.model.score import adds_score, is_scorer
 from swift.model.voice import template_of
 
 if TYPE_CHECKING:
@@ -207,6 +208,7 @@ def _served(
         speech=speech.resolve(),
         template=template,
         trust=trust,
+        scores=is_scorer(facts.architecture) or (adapter is not None and adds_score(adapter)),
         context=facts.context,
     )
 

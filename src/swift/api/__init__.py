@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from swift.api.arguments import is_dtype, is_path, require
 from swift.api.live import LoRAConfig, adapted, tuner_of
@@ -124,19 +124,12 @@ def train_dpo(
     return train(model, dataset, ref_model=ref_model, verb="dpo", **options)
 
 
-def train_rm(model: str | nn.Module | None = None, dataset: Any = None, **options: Any) -> NoReturn:
-    """Train a reward model: it comes with a later version.
+def train_rm(model: str | nn.Module | None = None, dataset: Any = None, **options: Any) -> Result:
+    """Train a reward model on pairs of answers; see `train`.
 
-    Raises:
-        PlanError: Always.
+    A live model is one of AutoModelForSequenceClassification with `num_labels=1`.
     """
-    raise PlanError(
-        Problem(
-            where="train_rm",
-            what="reward models (method `rm`) come with a later version",
-            fix="train_dpo learns from the same pairs without one",
-        )
-    )
+    return train(model, dataset, verb="rm", **options)
 
 
 def prepare_model(
@@ -146,7 +139,7 @@ def prepare_model(
 
     Args:
         model: A name (qwen-7b), a hub's id, a folder, or a run; a run of an adapter gives PEFT's
-            model with the adapter trainable.
+            model with the adapter trainable, and one of a reward model a sequence classifier.
         revision: Branch, tag or commit of it at its hub.
         trust_remote_code: Run the code in the model's folder, where nothing else computes it.
         options: Passed on to `AutoModelForCausalLM.from_pretrained`. The type of the weights is
@@ -164,7 +157,7 @@ def prepare_model(
         (isinstance(trust_remote_code, bool), "trust_remote_code", trust_remote_code, "a bool"),
         (is_dtype(dtype), "dtype", dtype, "auto, bfloat16, float16, float32 or float64"),
     )
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     from swift.checkpoint import served
     from swift.model.allowed import may_run
@@ -180,7 +173,9 @@ def prepare_model(
     configured(facts)  # what is wrong in config.json is said before the weights are read
     own = may_run(facts)
     options = {"dtype": "auto", **options, "trust_remote_code": own}
-    found: Any = AutoModelForCausalLM.from_pretrained(what.folder, **options)
+    auto: Any = AutoModelForSequenceClassification if what.scores else AutoModelForCausalLM
+    options |= {"num_labels": 1} if what.scores else {}
+    found: Any = auto.from_pretrained(what.folder, **options)
     if what.adapter is not None:
         found = applied(found, what.adapter, trainable=True)
     return found, _tokenizer(what.speech, own)

@@ -56,7 +56,14 @@ def wish(verb: str, line: Line) -> Recipe:
         what = f"one recipe at a time, not {len(files)}: " + ", ".join(f"`{f}`" for f in files)
         raise RecipeError(Problem(what=what, fix="values of a flag stand right after it"))
     path = Path(files[0]) if files else None
+    if verb == "rm" and path is not None and path.is_dir():
+        raise RecipeError(_deletes_nothing(path))
     return wished(path, _overrides(line.flags), verb, _aloud)
+
+
+def _deletes_nothing(path: Path) -> Problem:
+    what = f"`swift rm` trains a reward model and deletes nothing, and `{path}` is a folder"
+    return Problem(what=what, fix=f"rm -r {path}, to delete it; a recipe or --model, to train")
 
 
 def _aloud(text: str) -> None:

@@ -45,6 +45,9 @@ class Served(Value):
     device_map: str = "auto"
     """Where its parts lie: see the recipe's `model.device_map`."""
 
+    scores: bool = False
+    """Whether it is a reward model, which no engine speaks with."""
+
     context: int = 0
     """Longest prompt with its answer, in tokens; 0 when the configuration is silent."""
 

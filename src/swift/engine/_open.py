@@ -15,6 +15,7 @@ from swift.engine._paged import PAGED, Piece, Pool, Step, forward
 from swift.engine._place import Layout, describe, layout, place_of, put, room_for_cache
 from swift.model.abilities import OWN, cannot_serve, of_class, of_layers
 from swift.model.facts import read_facts
+from swift.model.score import lacks_words
 from swift.model.skeleton import skeleton
 from swift.model.weights import open_weights
 from swift.seam.device import best_dtype, present
@@ -55,9 +56,12 @@ def open_model(served: Served, adapter: str, dtype: torch.dtype) -> Opened:
         dtype: What the weights become.
 
     Raises:
-        PlanError: Its attention is not the standard one, or there is no such device.
+        PlanError: It is a reward model, its attention is not the standard one, or there is no such
+            device.
         MachineError: It is larger than all memory.
     """
+    if served.scores:
+        raise PlanError(lacks_words(served.id))
     facts = read_facts(served.id, served.folder, trust=served.trust)
     try:
         model: Any = skeleton(facts, PAGED)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from swift.core.errors import Problem, UserError
 from swift.model.facts import ModelFacts
+from swift.model.score import is_scorer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +56,7 @@ def live_facts(model: nn.Module, folder: Path | None, speech: Path) -> ModelFact
         id=name_of(model) or type(model).__name__,
         folder=str(folder or ""),
         speech=str(speech),
-        architecture=(config.architectures or [type(model).__name__])[0],
+        architecture=_class_of(model),
         model_type=config.model_type,
         parameters=sum(types.values()),
         # Packed weights are bytes: what is computed in is said by the others.
@@ -68,6 +69,13 @@ def live_facts(model: nn.Module, folder: Path | None, speech: Path) -> ModelFact
         context=getattr(text, "max_position_embeddings", None) or 0,
         given=fingerprint(model),
     )
+
+
+def _class_of(model: Any) -> str:
+    """Return the class; a scoring one was often read from files of a speaking one."""
+    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+    own = type(inner).__name__
+    return own if is_scorer(own) else (inner.config.architectures or [own])[0]
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -1,7 +1,7 @@
 """Reward models: an architecture with a head of one number a position instead of one of words.
 
-The layout is transformers' for sequence classification: a Linear without bias called `score` on the
-same layers, `num_labels` 1, and `pad_token_id`, by which transformers finds a sequence's last token.
+The layout is transformers' for sequence classification: a Linear without bias called `score` on
+the same layers, `num_labels` 1, and `pad_token_id`, by which it finds a sequence's last token.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ def is_scorer(architecture: str) -> bool:
     return architecture.endswith(_CLASS)
 
 
-def is_scoring_adapter(config: dict[str, Any]) -> bool:
-    """Whether an adapter, by its adapter_config.json, holds a head of one number."""
-    return HEAD in (config.get("modules_to_save") or ())
+def adds_score(adapter: Path) -> bool:
+    """Whether a PEFT adapter's folder holds a head of one number, or says so."""
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    return isinstance(config, dict) and HEAD in (config.get("modules_to_save") or ())
 
 
 def lacks_class(id: str, architecture: str) -> Problem:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swift.core.errors import SwiftError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from swift.model.facts import ModelFacts
 
 
-def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
+def skeleton(facts: ModelFacts, attention: str, *, scored: bool = False) -> nn.Module:
     """Return the transformers model of `facts.folder` with every parameter on the meta device.
 
     Where the facts allow the folder's own code, that builds it.
@@ -26,13 +28,16 @@ def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
         facts: Names the folder and its class.
         attention: transformers' `attn_implementation`. Where the architecture lacks it, sdpa is
             taken, and where it lacks that, eager: `attention_of` tells.
+        scored: With a head of one number a position instead of one of words.
 
     Raises:
         PlanError: transformers does not know the architecture, or the folder's own code fails.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForSequenceClassification as AutoModelThatScores
 
     from swift.model.allowed import failed, may_run
+    from swift.model.score import fit, pad_in
     from swift.model.structures import enrol
 
     enrol()
@@ -40,10 +45,15 @@ def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
     try:
         config = AutoConfig.from_pretrained(facts.folder, trust_remote_code=own)
         attention = _possible(config, attention, facts.folder if own else "")
+        if scored:
+            fit(config, facts)
+        auto: Any = AutoModelThatScores if scored else AutoModelForCausalLM
         with _parameters_on_meta():
-            model: nn.Module = AutoModelForCausalLM.from_config(
+            model: nn.Module = auto.from_config(
                 config, attn_implementation=attention, trust_remote_code=own
             )
+    except SwiftError:
+        raise
     except Exception as error:  # the folder's own code may raise anything
         if own:
             raise failed(facts, error) from error
@@ -52,6 +62,8 @@ def skeleton(facts: ModelFacts, attention: str) -> nn.Module:
         raise _unbuilt(facts, error) from error
     model.tie_weights()  # type: ignore[operator]
     _fill_buffers(model, Path(facts.folder))
+    if scored:
+        pad_in(model, facts)
     model.config._name_or_path = facts.folder  # type: ignore[union-attr]
     return model
 

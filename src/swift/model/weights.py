@@ -88,7 +88,9 @@ class Loaded:
         return tensor if part is None else tensor[tuple(part)]
 
 
-def open_weights(facts: ModelFacts, shapes: Mapping[str, Sequence[int]]) -> Weights:
+def open_weights(
+    facts: ModelFacts, shapes: Mapping[str, Sequence[int]], *, scored: bool = False
+) -> Weights:
     """Return a model's weights.
 
     Files whose names differ from the model's (transformers renames or fuses some families' weights
@@ -97,6 +99,7 @@ def open_weights(facts: ModelFacts, shapes: Mapping[str, Sequence[int]]) -> Weig
     Args:
         facts: The model's.
         shapes: By the model's own names, tied ones once.
+        scored: Whether they are a model's with a head of one number.
 
     Raises:
         PlanError: A weight is in no file, or has another shape there.
@@ -105,7 +108,7 @@ def open_weights(facts: ModelFacts, shapes: Mapping[str, Sequence[int]]) -> Weig
 
     files = Files(weight_files(Path(facts.folder)), list(shapes))
     if not all(name in files for name in shapes):
-        return _through_transformers(facts, shapes)
+        return _through_transformers(facts, shapes, scored)
     _check([(*files.stored(name), tuple(shape)) for name, shape in shapes.items()])
     return files
 
@@ -124,24 +127,30 @@ def without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _through_transformers(facts: ModelFacts, shapes: Mapping[str, Sequence[int]]) -> Weights:
-    from transformers import AutoModelForCausalLM
+def _through_transformers(
+    facts: ModelFacts, shapes: Mapping[str, Sequence[int]], scored: bool
+) -> Weights:
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     from swift.core.errors import PlanError, Problem
     from swift.model.allowed import may_run
 
     folder = Path(facts.folder)
+    auto: Any = AutoModelForSequenceClassification if scored else AutoModelForCausalLM
+    more = {"num_labels": 1} if scored else {}
     with without_bars():
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = auto.from_pretrained(
             folder,
             dtype="auto",
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are told below
             trust_remote_code=may_run(facts),
+            **more,
         )
     _check([(folder, name, tuple(a), tuple(b)) for name, a, b in info["mismatched_keys"]])
-    loaded = Loaded(dict(model.state_dict()))
-    missing = [n for n in shapes if n not in loaded or n in info["missing_keys"]]
+    made = set(info["missing_keys"])  # drawn at random, as a head that no file has
+    loaded = Loaded({n: t for n, t in model.state_dict().items() if n not in made})
+    missing = [n for n in shapes if n not in loaded]
     if missing:
         what = f"{folder} lacks {len(missing)} weights, the first is `{missing[0]}`"
         raise PlanError(Problem(where="model", what=what, fix=_STRANGER))

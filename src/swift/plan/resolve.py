@@ -140,6 +140,8 @@ def _of_answering(recipe: Recipe, facts: ModelFacts) -> list[str]:
     """Say before a training that its model will not be served."""
     if not facts.folder or facts.code or recipe.engine.name != "torch":
         return []
+    if "score" in recipe.method.needs:
+        return []
     why = served(read_config(Path(facts.folder)))
     can = (
         "transformers' generate can"

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from swift.core.errors import Problem, SwiftError
 from swift.core.machine import Machine
+from swift.model.abilities import abilities
 from swift.model.facts import ModelFacts
+from swift.model.score import class_name, is_scorer, lacks_class, lacks_words
 from swift.plan.device import HALF, lacks_flash
 from swift.recipe import Recipe
 
@@ -88,6 +90,20 @@ def _fits_context(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem |
         what=f"it is {recipe.data.max_length}, but {facts.id} reads at most {facts.context} tokens",
         fix=f"max_length: {facts.context}",
     )
+
+
+@rule
+def _has_the_head(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem | None:
+    """A reward model says a number, any other words."""
+    scores = is_scorer(facts.architecture)
+    if "score" not in recipe.method.needs:
+        return lacks_words(facts.id) if scores else None
+    if facts.given:
+        what = f"a live {facts.architecture} has no head that says a number"
+        fix = "AutoModelForSequenceClassification.from_pretrained(name, num_labels=1), or its name"
+        return None if scores else Problem(where="model", what=what, fix=fix)
+    known = abilities(facts.model_type, class_name(facts.architecture))
+    return lacks_class(facts.id, facts.architecture) if known is None or facts.code else None
 
 
 def of_data(recipe: Recipe) -> list[Problem]:

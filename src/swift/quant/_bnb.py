@@ -16,6 +16,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from swift.core.errors import PlanError, Problem, UserError
+from swift.model.score import HEAD
 
 if TYPE_CHECKING:
     from swift.quant.bnb import Bnb
@@ -164,6 +165,7 @@ def _spared(model: nn.Module) -> set[int]:
     spared: set[int] = set()
     find_head: Any = getattr(model, "get_output_embeddings", None)
     head: nn.Module | None = find_head() if find_head else None
+    head = head or getattr(model, HEAD, None)
     if head is not None:
         spared |= {id(m) for m in head.modules()}
     for module in model.modules():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from swift.checkpoint import served
 from swift.core.errors import PlanError, Problem
 from swift.core.files import usual_modes, whole_folder
 from swift.model.facts import read_facts
+from swift.model.score import WEIGHT
 from swift.model.skeleton import skeleton
 from swift.model.weights import Weights, open_weights
 from swift.run.save import COMPANIONS, copy_code
@@ -21,9 +22,11 @@ from swift.tuner import merged
 from swift.tuner._whole import save_model
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from swift.engine import Served
+    from swift.model.facts import ModelFacts
 
 
 def merge(
@@ -64,15 +67,21 @@ def merge(
             )
         )
     facts = read_facts(what.id, what.folder, trust=trust)
-    model = skeleton(facts, "sdpa")
+    model = skeleton(facts, "sdpa", scored=what.scores)
     shapes = {name: weight.shape for name, weight in model.named_parameters()}
-    weights = merged(open_weights(facts, shapes), what.adapter, facts, model)
+    weights = merged(_base(facts, shapes, what.scores), what.adapter, facts, model)
     with whole_folder(folder) as aside:
         save_model(_each(weights, list(shapes)), model, aside, kind)
         _companions(what, aside)
         copy_code(facts, aside)
         usual_modes(aside)
     return folder
+
+
+def _base(facts: ModelFacts, shapes: Mapping[str, torch.Size], scored: bool) -> Weights:
+    """Return the base's weights; the head of a reward model comes with the adapter."""
+    told = {name: shape for name, shape in shapes.items() if not (scored and name == WEIGHT)}
+    return open_weights(facts, told, scored=scored)
 
 
 def _each(weights: Weights, names: list[str]) -> Iterator[tuple[str, Tensor]]:

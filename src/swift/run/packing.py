@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from swift.parallel import Placement
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
-"""Nats by which a token's log-probability may differ, packed or alone. A model that mixes what
+"""Nats by which a token's log-probability may differ, packed or alone; of scores, their share of
+the largest. A model that mixes what
 stands before a sequence into it was seen to differ by tenths and more."""
 
 _LONGEST = 48
@@ -85,6 +86,9 @@ def _differs(placement: Placement, train: Encoded, pad_id: int) -> float:
     except (TypeError, RuntimeError, ValueError, IndexError):  # its forward takes no such rows
         return float("inf")
     bound = TOLERANCE[next(placement.model().parameters()).dtype]
+    if alone.score_N is not None and packed.score_N is not None:
+        least = float(alone.score_N.abs().max()) or 1.0  # of no unit: what counts is the share
+        return float((alone.score_N - packed.score_N).abs().max()) / least / bound
     return float((alone.logp_N - packed.logp_N).abs().max()) / bound
 
 

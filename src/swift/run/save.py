@@ -18,6 +18,7 @@ from swift.checkpoint import CARD, Card, State, drop_old, write_state
 from swift.core.files import sync_tree, usual_modes, write_text
 from swift.hub.shelf import commit_of
 from swift.model.quirks import made_of
+from swift.model.score import fills_with
 from swift.parallel import Piece
 from swift.run.world import barrier
 from swift.seam.device import generators, set_generator
@@ -98,7 +99,9 @@ def _companions(plan: Plan, folder: Path, ends: Sequence[int]) -> None:
             shutil.copyfile(base / name, folder / name)
     if plan.recipe.task != "text":
         write_text(folder / "chat_template.jinja", choose(base, named).source)
-    if ends:
+    if "score" in plan.recipe.method.needs:
+        fills_with(folder, Tokenizer.load(base))
+    elif ends:
         _let_end(folder / "generation_config.json", plan.model.voice, ends)
 
 

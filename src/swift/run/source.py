@@ -6,14 +6,17 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor, nn
 
+from swift.model.score import WEIGHT, first_value, holds_head
 from swift.model.skeleton import skeleton
 from swift.model.weights import Weights, open_weights
 from swift.seam.logprobs import LogProbs
+from swift.seam.scores import Scores
 
 if TYPE_CHECKING:
     from swift.model.facts import ModelFacts
@@ -39,24 +42,28 @@ class ModelSource:
         gradient_checkpointing: bool = False,
         live: Mapping[str, nn.Module] | None = None,
         quant: Quant | None = None,
+        scored: bool = False,
     ) -> None:
+        """Take what a plan says; `scored`: with a head of one number instead of one of words."""
         self._facts, self._tuner, self._attention, self._seed = facts, tuner, attention, seed
-        self._quant = quant
+        self._quant, self._scored = quant, scored
         self._frozen = getattr(torch, dtype)
         self._trained = torch.float64 if dtype == "float64" else torch.float32
         self._recompute = gradient_checkpointing
         self._live = dict(live or {})
         self._weights: Weights | None = None
+        self._model: nn.Module | None = None
 
-    def build(self, role: str) -> LogProbs:
+    def build(self, role: str) -> LogProbs | Scores:
         """Return the skeleton; the policy has the tuner attached, another role is the base."""
+        seam = Scores if self._scored else LogProbs
         model = self._bare(role)
         if role != "policy":
-            return LogProbs(model.requires_grad_(False))
+            return seam(model.requires_grad_(False))
         if self._recompute:
             model.activation_checkpointing_enable()  # type: ignore[operator]
         adapted = hasattr(model, "peft_config")
-        return LogProbs(model if adapted else self._tuner.attach(model))
+        return seam(model if adapted else self._tuner.attach(model))
 
     def _bare(self, role: str) -> nn.Module:
         """Return the live model of a role, or the skeleton of the folder's.
@@ -68,9 +75,11 @@ class ModelSource:
             return self._packed(self._live[role])
         if "policy" in self._live:
             return copy.deepcopy(self._live["policy"])
-        model = skeleton(self._facts, self._attention)
+        self._model = model = skeleton(self._facts, self._attention, scored=self._scored)
         shapes = {name: weight.shape for name, weight in model.named_parameters()}
-        self._weights = self._weights or open_weights(self._facts, shapes)
+        if self._scored and not holds_head(Path(self._facts.folder)):
+            shapes.pop(WEIGHT, None)
+        self._weights = self._weights or open_weights(self._facts, shapes, scored=self._scored)
         if self._quant is not None:
             self._quant.install(model, self._frozen)
         return model
@@ -87,14 +96,25 @@ class ModelSource:
         """Return (part of) an added weight's first value, or of a weight on disk."""
         dtype = self._trained if like.requires_grad else self._frozen
         added = self._tuner.initial(name, like, self._random(name))
+        stored_as = self.canonical(name).removeprefix("base_model.model.")
+        if stored_as == WEIGHT and added is None:
+            added = self._new_head(like)
         if added is not None:
             whole = added if part is None else added[tuple(part)]
             return whole.to(dtype)
         assert self._weights is not None, "build comes first"
-        stored = self._weights.read(self.canonical(name), part)
+        stored = self._weights.read(stored_as, part)
         # A read weight may be the file's own memory: whoever trains it wants its own copy.
         value = stored.to(dtype, copy=like.requires_grad)
         return value if self._quant is None else self._quant.packed(like, value)
+
+    def _new_head(self, like: Tensor) -> Tensor | None:
+        """Return a head's first value where no file has it; PEFT keeps the same twice."""
+        assert self._weights is not None, "build comes first"
+        if WEIGHT in self._weights:
+            return None
+        assert self._model is not None
+        return first_value(self._model, like, self._random(WEIGHT))
 
     def whole(self, weight: Tensor) -> Tensor:
         """Return a weight in its full shape; a packed one is unpacked, which rounds nothing."""

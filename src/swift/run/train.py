@@ -158,6 +158,7 @@ def _source(plan: Plan, facts: ModelFacts, given: Given) -> ModelSource:
         gradient_checkpointing=plan.gradient_checkpointing,
         live=given.models,
         quant=recipe.quant,
+        scored="score" in recipe.method.needs,
     )
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
 from swift.core.errors import PlanError, Problem
+from swift.model.score import is_scorer
 from swift.tuner._lora_fused import fuse
 from swift.tuner._quiet import quiet
 from swift.tuner._targets import chosen, tell_packed
@@ -32,7 +33,8 @@ def attach(model: nn.Module, options: Lora) -> nn.Module:
         lora_dropout=options.dropout,
         target_modules=targets,
         exclude_modules=left_out,
-        task_type="CAUSAL_LM",
+        # PEFT trains and saves the head of a sequence classifier beside the adapters.
+        task_type="SEQ_CLS" if is_scorer(type(model).__name__) else "CAUSAL_LM",
     )
     try:
         with quiet():
@@ -64,7 +66,9 @@ def canonical(name: str) -> str:
     """`base_model.model.X.base_layer.weight` -> `X.weight`; adapters lose their `.default`."""
     if ".lora_A." in name or ".lora_B." in name:
         return name.replace(".default.", ".")
-    name = name.removeprefix("base_model.model.")
+    if ".modules_to_save.default." in name:
+        return name.replace(".modules_to_save.default.", ".")
+    name = name.removeprefix("base_model.model.").replace(".original_module.", ".")
     while ".base_layer." in name:  # two of them around experts: one for each packed matrix
         name = name.replace(".base_layer.", ".")
     return name

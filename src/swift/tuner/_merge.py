@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from swift.core.errors import PlanError, Problem, nearest
 from swift.model.facts import header
+from swift.model.score import HEAD, WEIGHT, adds_score
 from swift.model.weights import Loaded, Weights, without_bars
 from swift.tuner._quiet import quiet
 
@@ -38,11 +39,23 @@ _PLAIN: Mapping[str, Any] = {
 def merged(base: Weights, adapter: Path, facts: ModelFacts, model: nn.Module) -> Weights:
     """Return `base` with a PEFT adapter in it; see swift.tuner.merged."""
     config, file = read_adapter(adapter)
-    products = all(n.endswith((".lora_A.weight", ".lora_B.weight")) for n in header(file))
-    if products and all((config.get(k) or None) == (v or None) for k, v in _PLAIN.items()):
+    ends = (".lora_A.weight", ".lora_B.weight", *((_SCORE,) if adds_score(adapter) else ()))
+    plain = all((config.get(k) or None) == (v or None) for k, v in _plain(config).items())
+    if plain and all(n.endswith(ends) for n in header(file)):
         shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
-        return _Added(base, file, config, shapes)
-    return _through_peft(adapter, facts)
+        return _Added(base, file, config, shapes, getattr(torch, facts.dtype))
+    return _through_peft(adapter, facts, scored=adds_score(adapter))
+
+
+_SCORE = f"base_model.model.{WEIGHT}"
+"""What PEFT calls the weight of a head of one number beside an adapter."""
+
+
+def _plain(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `_PLAIN`, but of an adapter with a head of one number that it keeps such a head."""
+    kept = config.get("modules_to_save")
+    scores = isinstance(kept, list) and set(kept) <= {HEAD, "classifier"}
+    return {**_PLAIN, "modules_to_save": kept} if scores else _PLAIN
 
 
 def read_adapter(adapter: Path) -> tuple[dict[str, Any], Path]:
@@ -136,11 +149,14 @@ class _Added:
         file: Path,
         config: Mapping[str, Any],
         shapes: Mapping[str, tuple[int, ...]],
+        dtype: torch.dtype,
     ) -> None:
         self._base, self._config = base, config
         _check_scales(config, file.with_name("adapter_config.json"))
         self._file: Any = safe_open(file, framework="pt", device="cpu")
         shape_of = {name: tuple(entry["shape"]) for name, entry in header(file).items()}
+        self._dtype = dtype
+        self._heads = {WEIGHT: _SCORE} if _SCORE in shape_of else {}
         stored = [n for n in shape_of if n.endswith(".lora_A.weight")]
         self._names = {
             n.removeprefix("base_model.model.").replace(".lora_A.", "."): n for n in stored
@@ -158,10 +174,13 @@ class _Added:
             raise PlanError(Problem(where=str(file), what=what, fix="give the base it belongs to"))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._base
+        return name in self._heads or name in self._base
 
     def read(self, name: str, part: Sequence[slice] | None = None) -> Tensor:
         """Return the weight with its update, or only `part` of it."""
+        if name in self._heads:
+            head: Tensor = self._file.get_tensor(self._heads[name]).to(self._dtype)
+            return head if part is None else head[tuple(part)]
         weight = self._base.read(name, part)
         if name not in self._names:
             return weight
@@ -202,21 +221,23 @@ def applied(model: nn.Module, adapter: Path, trainable: bool) -> nn.Module:
     return wrapped
 
 
-def _through_peft(adapter: Path, facts: ModelFacts) -> Weights:
+def _through_peft(adapter: Path, facts: ModelFacts, *, scored: bool) -> Weights:
     """Let PEFT merge what is more than B A: the whole model is in this process."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     from swift.model.allowed import may_run
 
+    auto: Any = AutoModelForSequenceClassification if scored else AutoModelForCausalLM
+    more = {"num_labels": 1} if scored else {}
     with without_bars():
-        model = AutoModelForCausalLM.from_pretrained(
-            Path(facts.folder), dtype="auto", trust_remote_code=may_run(facts)
+        model = auto.from_pretrained(
+            Path(facts.folder), dtype="auto", trust_remote_code=may_run(facts), **more
         )
     tied = model.config.tie_word_embeddings  # PEFT sets it to what the merged model is
     wrapped: Any = applied(model, adapter, False)
     whole = wrapped.merge_and_unload()
     head, embedding = whole.get_output_embeddings(), whole.get_input_embeddings()
-    if tied and not torch.equal(head.weight, embedding.weight):
+    if tied and head is not None and not torch.equal(head.weight, embedding.weight):
         what = "the adapter keeps an output head apart from the embedding, which the base ties"
         fix = "serve it with --engine.adapter applied"
         raise PlanError(Problem(where=str(adapter), what=what, fix=fix))

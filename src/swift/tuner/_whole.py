@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from swift.core.errors import PlanError, Problem, nearest
+from swift.model.score import WEIGHT
 from swift.model.skeleton import stored_buffers
 
 SHARD_BYTES = 5 * 10**9
@@ -22,7 +23,10 @@ _LAYER = re.compile(r"\.(?:layers|h|blocks|block)\.(\d+)\.")
 
 
 def train_some(model: nn.Module, layers: int, also: Sequence[str]) -> nn.Module:
-    """Return `model` with only its last `layers` layers, and names holding `also`, trained."""
+    """Return `model` with only its last `layers` layers, and names holding `also`, trained.
+
+    A head of one number is trained too: nobody else has.
+    """
     names = [n for n, _ in model.named_parameters()]
     found = [int(m.group(1)) for n in names if (m := _LAYER.search(n))]
     depth = max(found, default=-1) + 1
@@ -50,7 +54,8 @@ def train_some(model: nn.Module, layers: int, also: Sequence[str]) -> nn.Module:
     for name, weight in model.named_parameters():
         place = _LAYER.search(name)
         last = place is not None and int(place.group(1)) >= depth - layers
-        weight.requires_grad_(last or any(part in name for part in also))
+        added = name == WEIGHT
+        weight.requires_grad_(last or added or any(part in name for part in also))
     return model
 
 
