@@ -19,7 +19,7 @@ _WRITTEN = (
     (re.compile(r"\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z])"), ""),
     (re.compile(r"(?<=\d)\{,\}(?=\d{3})"), ""),
     (re.compile(r"(?<=\d)\\[,!; ](?=\d)"), ""),
-    (re.compile(r"\\[()\[\],;:! ]|\\q?quad(?![a-zA-Z])|\$|~|\*\*"), " "),
+    (re.compile(r"\\[()\[\],;:! ]|\\q?quad(?![a-zA-Z])|\\?\$|~|\*\*"), " "),
     (re.compile(r"\\(?:times|cdot)(?![a-zA-Z])|[×·]"), "*"),
     (re.compile(r"\\div(?![a-zA-Z])|÷"), "/"),
     (re.compile(r"\\pi(?![a-zA-Z])|π"), " pi "),

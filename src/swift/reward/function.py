@@ -81,7 +81,7 @@ class Function(Reward):
                 found = await found
         except SwiftError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(_raised(self.label, function, error)) from error
         return found  # type: ignore[no-any-return]  # `judged` looks at it
 
@@ -136,7 +136,7 @@ def _columns(
     return known if "**" in wants else {n: column for n, column in known.items() if n in wants}
 
 
-def _raised(label: str, function: Judge, error: Exception) -> Problem:
+def _raised(label: str, function: Judge, error: BaseException) -> Problem:
     """Return what to say of a function that raised: the last line of its own file."""
     file = inspect.unwrap(function).__code__.co_filename if hasattr(function, "__code__") else ""
     frames = traceback.extract_tb(error.__traceback__)

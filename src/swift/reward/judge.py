@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from httpx2 import AsyncClient, Response
 
 _AGAIN = (408, 409, 425, 429)
+FIRST_WAIT = 1.0
+"""Seconds before the second try; doubled for each further one."""
+
 _LONGEST_WAIT = 30.0
 
 _TEMPLATE = """Judge an answer to a question.
@@ -158,7 +161,7 @@ class Judge(Reward):
         async with turn:
             why, wait = "", 0.0
             for k in range(self.tries):
-                await asyncio.sleep(max(wait, 0.5 * 2.0**k) if k else 0)
+                await asyncio.sleep(max(wait, FIRST_WAIT * 2.0 ** (k - 1)) if k else 0)
                 found, why, wait = await self._try(client, self._asking(answer))
                 if found is not None:
                     return found

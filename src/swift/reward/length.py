@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pydantic import Field, model_validator
 
 from swift.reward import Answer, Reward, rewards
-from swift.reward.accuracy import Accuracy
 
 
 @rewards.add("cosine")
@@ -39,6 +38,8 @@ class Cosine(Reward):
 
     async def judge(self, answers: Sequence[Answer]) -> Sequence[float | None]:
         """Return the reward of each answer's length; None where `accuracy` does not apply."""
+        from swift.reward.accuracy import Accuracy  # members do not import each other on the way in
+
         right = await Accuracy().judge(answers)
         return [
             None if r is None else self._of(len(a.ids), r == 1)

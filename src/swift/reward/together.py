@@ -86,7 +86,7 @@ def _one_of(errors: Sequence[BaseException]) -> BaseException:
     """
     for error in errors:
         if not isinstance(error, SwiftError):
-            return error
+            return error  # a bug of ours: its traceback says where
     same = [e for e in errors if type(e) is type(errors[0]) and isinstance(e, SwiftError)]
     return type(same[0])([problem for error in same for problem in error.problems])
 
