@@ -15,7 +15,7 @@ from swift.reward.function import Function
 from swift.reward.together import judged
 from tests.reward.asking import answer
 
-MINE = '''
+MINE = """
 def brevity(answers):
     return [-len(answer.text) for answer in answers]
 
@@ -40,7 +40,7 @@ def strange(one, other):
     return []
 
 number = 5
-'''
+"""
 
 
 @pytest.fixture

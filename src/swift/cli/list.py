@@ -1,4 +1,4 @@
-"""`swift list`: the models and data sets that have a name here."""
+"""`swift list`: the models, data sets and rewards that have a name here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from swift.cli import catalog
 from swift.cli.flags import Line, split
 from swift.core.errors import Problem, UserError, nearest
+from swift.core.schema import summary, takes
 from swift.dataset.names import datasets
 from swift.dataset.names import near as near_data
 from swift.model.names import Row, near, rows
@@ -20,6 +21,7 @@ USAGE = """usage: swift list [models] [WORD ...] [--family NAME] [--modality WOR
                   [--size '<8'] [--count] [--json]
        swift list datasets [WORD ...] [--task WORD] [--language WORD] [--tag WORD]
                   [--count] [--json]
+       swift list rewards [--json]
 
   WORD         only what has every word in its names: qwen2.5 7b
   --family     qwen, llama, internvl, ...; several with commas
@@ -54,8 +56,13 @@ def main(verb: str, words: list[str]) -> int:
         print(USAGE)
         return 0
     if not line.files:
-        fix = "swift list models, or swift list datasets, or swift list qwen3"
+        fix = "swift list models, swift list datasets, swift list rewards, or swift list qwen3"
         raise UserError(Problem(what="list what?", fix=fix))
+    if line.files == ("rewards",):
+        _nothing_else(line)
+        known = _rewards()
+        print(json.dumps(known, indent=1) if as_json else _table(_of_rewards(known)))
+        return 0
     named = line.files[0] in ("models", "datasets")
     things = line.files[0] if named else "models"
     sought = line.files[named:]
@@ -158,6 +165,27 @@ def _datasets(line: Line, sought: Sequence[str]) -> list[dict[str, Any]]:
     if sought and not met:
         raise _nothing_has("data set", sought, near_data(" ".join(sought)))
     return [catalog.as_dict(row) for row in catalog.chosen(wishes) if row.name in met]
+
+
+def _rewards() -> list[dict[str, Any]]:
+    from swift.reward import rewards
+
+    classes = {name: rewards.get(name) for name in rewards}
+    return [
+        {
+            "reward": name,
+            "about": summary((cls.__doc__ or "").split("\n\n")[0]),
+            "options": {option: takes(info) for option, info in cls.model_fields.items()},
+        }
+        for name, cls in classes.items()
+    ]
+
+
+def _of_rewards(known: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    lines: list[tuple[str, ...]] = [("reward", "about")]
+    for item in known:
+        lines += [(item["reward"], item["about"]), ("", f"  {', '.join(item['options'])}")]
+    return lines
 
 
 def _data_with(sought: Sequence[str]) -> set[str]:

@@ -82,7 +82,7 @@ def spelled(said: object) -> object:
     if not isinstance(options, Mapping):
         return said
     name = options.get("name")
-    if not isinstance(name, str) or ":" not in name:
+    if not isinstance(name, str) or not (":" in name or name.endswith(".py")):
         return dict(options)
     return {**options, "name": "function", "path": name}
 

@@ -56,7 +56,7 @@ class Cosine(Reward):
 
 @rewards.add("overlong")
 class Overlong(Reward):
-    """The soft overlong punishment of DAPO (arXiv:2503.14476, eq. 13).
+    """The soft overlong punishment of DAPO (arXiv:2503.14476, equation 13).
 
     0 up to `max_length - cache` tokens, then down by a straight line to -1 at `max_length`, and -1
     beyond.
