@@ -29,6 +29,7 @@ train:
   save_every: 3
   keep: 2
   seed: 5
+  neftune: 5
 """
 # 52 rows in steps of 8: each epoch ends in a ragged step of 4; 14 steps in all.
 
