@@ -15,6 +15,7 @@ from swift.core.events import Events
 from swift.core.files import locked
 from swift.model.skeleton import attention_of
 from swift.parallel import Placement, Site, strategies
+from swift.run.curves import draw_at_end
 from swift.run.data import Prepared, prepare, write_reports
 from swift.run.feed import RunFeed, begin_at
 from swift.run.folder import check_space, ending
@@ -74,8 +75,12 @@ def train(
         try:
             last = _train(plan, folder, ranks, resume, event, given)
         except BaseException as error:
+            if events is not None and not isinstance(error, KeyboardInterrupt):
+                draw_at_end(folder, event)
             event("end", **ending(error))
             raise
+        if events is not None:
+            draw_at_end(folder, event)
         event("end", reason="finished")
         return last
 

@@ -1,0 +1,133 @@
+"""curves.png: a run's numbers over its steps, drawn from its events.jsonl alone."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swift.core.files import write_bytes
+from swift.run.history import History, read_history, series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FILE = "curves.png"
+"""Its name in the run folder."""
+
+_MOST = 24
+"""Panels at most; further metrics are in events.jsonl."""
+
+_ACROSS = 3
+"""Panels side by side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One small drawing: points are (step, value)."""
+
+    title: str
+
+    train: Sequence[tuple[int, float]]
+    """Of each step."""
+
+    held_out: Sequence[tuple[int, float]] = ()
+    """Of each validation."""
+
+
+def panels(history: History) -> list[Panel]:
+    """Return what is worth a panel: all that has a point, the loss first."""
+    fixed = (("loss", "loss"), ("learning rate", "learning_rate"), ("gradient norm", "grad_norm"))
+    named = [*fixed, *((name, name) for name in history.metrics())]
+    found = [
+        Panel(
+            title=title,
+            train=series(history.steps, name),
+            held_out=series(history.evals, name),
+        )
+        for title, name in named
+    ]
+    return [panel for panel in found if panel.train or panel.held_out][:_MOST]
+
+
+def draw(folder: Path) -> Path | None:
+    """Draw `folder`/curves.png anew and return its path; None where no step was taken.
+
+    Raises:
+        ImportError: matplotlib is missing.
+        OSError: The file cannot be written.
+    """
+    found = panels(read_history(folder / "events.jsonl"))
+    if not found:
+        return None
+    with _silent():
+        data = _png(found, folder.resolve().name)
+    write_bytes(folder / FILE, data)
+    return folder / FILE
+
+
+def draw_at_end(folder: Path, event: Callable[..., None]) -> None:
+    """Draw the curves of a run that ends; a failure is a warning among its events, and no more."""
+    try:
+        draw(folder)
+    except Exception as error:  # of a library, a font or a disk: the run's work is done and saved
+        text = f"{FILE} was not drawn: {error}; draw it later: swift runs show {folder} --draw"
+        event("warning", text=text)
+
+
+def _png(found: Sequence[Panel], title: str) -> bytes:
+    """Return the picture. Without pyplot: it would look for a display, and keep the figure."""
+    from matplotlib import rc_context, rcdefaults
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    across = min(_ACROSS, len(found))
+    down = -(-len(found) // across)
+    data = BytesIO()
+    with rc_context():
+        rcdefaults()  # the user's own settings may ask for LaTeX, or for fonts that are not here
+        figure = Figure(figsize=(4.2 * across, 2.8 * down + 0.4), dpi=100, layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(title, fontsize=10, parse_math=False)
+        for number, panel in enumerate(found, 1):
+            _fill(figure.add_subplot(down, across, number), panel)
+        figure.savefig(data, format="png")
+    return data.getvalue()
+
+
+def _fill(axes: Axes, panel: Panel) -> None:
+    lines: tuple[tuple[Any, ...], ...] = (
+        (panel.train, "training", "C0", 1.0),
+        (panel.held_out, "validation", "C1", 1.6),
+    )
+    for points, label, colour, width in lines:
+        if points:
+            steps, values = zip(*points, strict=True)
+            mark = "o" if len(points) < 30 else ""
+            axes.plot(
+                steps, values, color=colour, linewidth=width, marker=mark, markersize=3, label=label
+            )
+    axes.set_title(panel.title, fontsize=9, parse_math=False)
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.3)
+    if panel.held_out:
+        axes.legend(fontsize=7)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep what matplotlib says off the terminal: fonts being listed, letters without a glyph."""
+    log = logging.getLogger("matplotlib")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
