@@ -14,7 +14,6 @@ import pytest
 
 from swift.cli.main import main
 from swift.core.env import cache_home
-from swift.core.errors import PlanError
 from swift.model.find import find_model
 from tests.kit import chat_rows, tiny_qwen_v1
 
@@ -127,10 +126,12 @@ def test_a_model_and_rows_by_name_train(home: Path) -> None:
     assert plan["recipe"]["quant"]["bits"] == 4
 
 
-def test_a_reward_model_says_when_it_comes(home: Path) -> None:
-    with pytest.raises(PlanError, match="later version") as found:
-        say(REWARD)
-    assert len(found.value.problems) == 1
+def test_a_reward_model_is_trained_by_a_model_and_rows_by_name(home: Path) -> None:
+    say(REWARD)
+    (run,) = (home / "runs").iterdir()
+    config = json.loads((run / "plan.json").read_text(encoding="utf-8"))["recipe"]
+    assert config["method"]["name"] == "rm"
+    assert list(run.glob("checkpoint-*/adapter_config.json"))
 
 
 def test_preferences_without_rows_take_the_recipe_beside(
@@ -160,7 +161,6 @@ def test_what_is_not_there_yet_is_named_in_one_problem(
         "vllm": ["serve", "--model_type=qwen-7b", "--serving_backend=vllm", "--port=0"],
         "zero3": ["train", "--parallel_strategy=zero3", "--batch_size=64", "--use_lora=False"],
         "awq": ["sft", "--model", "qwen-7b", "--quant", "awq"],
-        "rm": ["rm", "--model", "qwen-7b"],
     }
     for name, words in tried.items():
         assert main(words) == 2

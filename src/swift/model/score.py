@@ -77,7 +77,10 @@ def fit(config: Any, facts: ModelFacts) -> None:
 
 
 def pad_in(model: nn.Module, facts: ModelFacts) -> None:
-    """Tell a model what fills short rows; after it is built, so that no embedding is held still."""
+    """Tell a model what fills short rows, without which transformers takes no two of them.
+
+    It is told when it is built: `padding_idx` would keep the token's embedding as it is.
+    """
     from swift.chat.tokenize import Tokenizer
 
     config: Any = model.config

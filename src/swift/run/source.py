@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor, nn
 
-from swift.model.score import WEIGHT, first_value, holds_head
+from swift.model.score import WEIGHT, first_value, holds_head, pad_in
 from swift.model.skeleton import skeleton
 from swift.model.weights import Weights, open_weights
 from swift.seam.logprobs import LogProbs
@@ -72,6 +72,8 @@ class ModelSource:
         are placed before the first step.
         """
         if role in self._live:
+            if self._scored:
+                pad_in(self._live[role], self._facts)
             return self._packed(self._live[role])
         if "policy" in self._live:
             return copy.deepcopy(self._live["policy"])
