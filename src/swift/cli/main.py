@@ -15,6 +15,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "guide": ("Start", "swift.cli.guide:main", "Ask a few questions, then train and serve"),
     "demo": ("Start", "swift.cli.demo:main", "The whole journey on the embedded model, in minutes"),
     "train": ("Train", "swift.cli.train:main", "Train as the recipe's `method` says"),
+    "pt": ("Train", "swift.cli.train:main", "Pre-training: every token of plain text"),
     "sft": ("Train", "swift.cli.train:main", "Supervised fine-tuning"),
     "dpo": ("Train", "swift.cli.train:main", "Direct preference optimisation, on pairs of answers"),
     "kto": (
@@ -29,7 +30,6 @@ VERBS: dict[str, tuple[str, str, str]] = {
     ),
     "cpo": ("Train", "swift.cli.train:main", "Contrastive preference optimisation of pairs"),
     "simpo": ("Train", "swift.cli.train:main", "Simple preference optimisation of pairs"),
-    "pt": ("Train", "swift.cli.train:main", "Pre-training, every token of plain text"),
     "rm": ("Train", "swift.cli.train:main", "A reward model, on pairs of answers"),
     "check": ("Train", "swift.cli.check:main", "Say beforehand whether a run would be wasted"),
     "chat": ("Use", "swift.cli.chat:main", "Talk with a model or a run"),

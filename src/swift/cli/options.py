@@ -49,6 +49,8 @@ def _section(key: str, info: FieldInfo, verb: str) -> Iterator[str]:
     elif key == "dataset":
         method = methods.get(_chosen("method", verb))
         yield _line("--dataset", "list", shown([default_dataset(method)]))
+    elif key == "task":
+        yield _line("--task", kind(info), methods.get(_chosen("method", verb)).task)
     elif not list(options(key)):
         yield _line(f"--{key}", kind(info), shown(info.default))
     else:

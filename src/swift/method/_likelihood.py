@@ -20,8 +20,8 @@ class Likelihood(Method):
     """
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share e of each label that is spread evenly over the vocabulary (arXiv:1512.00567, sec. 7),
-    so that no token is learnt to be certain."""
+    """Share e of each label that is spread evenly over the vocabulary (section 7 of
+    arXiv:1512.00567), so that no token is learnt to be certain."""
 
     @property
     def needs(self) -> frozenset[Need]:

@@ -17,11 +17,11 @@ class Sft(Likelihood):
 
     loss_on: Literal["answers", "last", "all"] = "answers"
     """Which tokens are learnt: all that the assistant says, what it says after the user has spoken
-    last, or every token of a conversation. What a message's own `loss` says comes first."""
+    last, or every token of a conversation. Of answers, a message's own `loss` leaves some out."""
 
     loss: Literal["nll", "dft"] = "nll"
-    """What is minimised of a token. nll: -log p. dft: -p log p, where the first p only weighs
-    (arXiv:2508.05629, eq. 9): tokens that the model finds unlikely pull less."""
+    """What is minimised of a token: nll, -log p; or dft, -p log p, where the first p only weighs,
+    so that tokens that the model finds unlikely pull less (equation 9 of arXiv:2508.05629)."""
 
     @property
     def supervise(self) -> Literal["answers", "last", "all"]:

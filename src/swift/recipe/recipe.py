@@ -84,8 +84,8 @@ class Recipe(Value):
     task: Annotated[str, Word(task_words), BeforeValidator(_task_word)] = Field(
         default_factory=lambda said: said["method"].task
     )
-    """The shape of a sample: a conversation, plain text, or a question about a picture, ... What
-    is usual for the method: text for pt, else chat."""
+    """The shape of a sample: a conversation, plain text, a question about a picture, and others.
+    By default text for pt, else chat."""
 
     tuner: Annotated[SerializeAsAny[Tuner], BeforeValidator(tuners.make)] = Field(
         default_factory=lambda: _default("tuner")

@@ -260,14 +260,15 @@ class _Factors:
     columns: int
     """V of the whole vocabulary."""
 
-    def of(self, chunks: Chunks, p_nV: Tensor, at: slice) -> Tensor:
-        """Return g (p - onehot) + gM (p - 1/V) of rows `at`, in place of p."""
+    def of(self, chunks: Chunks, p_nV: Tensor, at: slice, out: Tensor) -> Tensor:
+        """Return g (p - onehot) + gM (p - 1/V) of rows `at`, in `out`, which may be p."""
         g_n = self.logp[at]
         if self.mean_logp is None:
-            return chunks.less_label(p_nV.mul_(g_n[:, None]), g_n, at)
-        even_n = self.mean_logp[at]
-        p_nV.mul_((g_n + even_n)[:, None]).sub_((even_n / self.columns)[:, None])
-        return chunks.less_label(p_nV, g_n, at)
+            torch.mul(p_nV, g_n[:, None], out=out)
+        else:
+            even_n = self.mean_logp[at]
+            torch.mul(p_nV, (g_n + even_n)[:, None], out=out).sub_((even_n / self.columns)[:, None])
+        return chunks.less_label(out, g_n, at)
 
 
 def _backward(
@@ -288,8 +289,7 @@ def _backward(
     )
     for at in chunks:
         if p_NV is not None:
-            kept_nV = chunks.z_RV[: at.stop - at.start].copy_(p_NV[at])
-            dz_nV = factors.of(chunks, kept_nV, at)
+            dz_nV = factors.of(chunks, p_NV[at], at, chunks.z_RV[: at.stop - at.start])
         else:
             dz_nV = _again(chunks, at, lse_N[at], entropy_N, factors)
         dz_nV = chunks.ready(dz_nV)
@@ -310,9 +310,9 @@ def _again(
     z_nV = chunks.logits(at).sub_(lse_n[:, None])
     p_nV = torch.exp2(z_nV, out=chunks.e_RV[: z_nV.shape[0]])
     if factors.entropy is None or entropy_N is None:
-        return factors.of(chunks, p_nV, at)
+        return factors.of(chunks, p_nV, at, p_nV)
     z_nV.mul_(_LN2).add_(entropy_N[at, None]).mul_(p_nV).mul_(factors.entropy[at, None])
-    return factors.of(chunks, p_nV, at).add_(z_nV)
+    return factors.of(chunks, p_nV, at, p_nV).add_(z_nV)
 
 
 def _add_product(out_VH: Tensor, a_nV: Tensor, b_nH: Tensor) -> None:
