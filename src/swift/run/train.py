@@ -137,7 +137,13 @@ def place(
     recipe = plan.recipe
     ready(plan.device)
     device = address(plan.device, ranks.local_rank)
-    site = Site(device=device, dtype=plan.dtype, rank=ranks.rank, world=ranks.world)
+    site = Site(
+        device=device,
+        dtype=plan.dtype,
+        rank=ranks.rank,
+        world=ranks.world,
+        neftune=recipe.train.neftune,
+    )
     strategy = strategies.get(plan.strategy)()
     source = _source(plan, plan.model, given)
     rate = plan.learning_rate
