@@ -12,9 +12,18 @@ from typing import Any
 from swift.cli.flags import split
 from swift.core.errors import Problem, UserError
 from swift.core.events import read_events
+from swift.run.history import number, whole
 
 SILENT_AFTER = 600
 """Seconds without an event after which a run that never ended counts as broken off."""
+
+HELP = """usage: swift runs [FOLDER] [--json]
+       swift runs show RUN [--draw] [--json]
+
+List the runs in FOLDER (default: runs), or tell all of one: a folder, or a name in runs.
+
+  --draw  draw RUN/curves.png anew from its events
+  --json  print JSON"""
 
 _HEAD = ("name", "method", "model", "state", "step", "loss", "age")
 
@@ -42,13 +51,17 @@ class Run:
 
 
 def main(verb: str, words: list[str]) -> int:
-    """Print the runs under runs/ (or the folder given), the newest first."""
-    line = split(words, alone=frozenset({"json", "help"}), many=lambda name: False)
+    """Print the runs under runs/ (or the folder given), the newest first, or all of one run."""
+    line = split(words, alone=frozenset({"json", "help", "draw"}), many=lambda name: False)
     as_json, line = line.pick("json")
     wants_help, line = line.pick("help")
     if wants_help:
-        print("usage: swift runs [FOLDER] [--json]\n\nList the runs in FOLDER (default: runs).")
+        print(HELP)
         return 0
+    if line.files[:1] == ("show",):
+        from swift.cli.history import show
+
+        return show(line, as_json=as_json is not None)
     if line.flags or len(line.files) > 1:
         fix = "usage: swift runs [FOLDER] [--json]"
         raise UserError(Problem(what=f"`swift runs` does not take {' '.join(words)}", fix=fix))
@@ -69,31 +82,30 @@ def list_runs(folder: Path) -> list[Run]:
         return []
     signs = ("events.jsonl", "plan.json", "recipe.yaml")
     places = [p for p in folder.iterdir() if any((p / sign).is_file() for sign in signs)]
-    return sorted((_read(place) for place in places), key=lambda run: -run.changed)
+    return sorted((read_run(place) for place in places), key=lambda run: -run.changed)
 
 
-def _read(place: Path) -> Run:
+def read_run(place: Path) -> Run:
     """Read one run, whatever of it is there."""
-    recipe = _recipe(place)
+    recipe = read_recipe(place)
     seen: dict[str, Any] = {}
     for event in read_events(place / "events.jsonl"):
         seen.update({k: v for k, v in event.items() if k in ("step", "loss", "total_steps")})
         seen["last"] = event
-    changed = max(p.stat().st_mtime for p in place.iterdir())
-    loss = seen.get("loss")
+    changed = max(p.lstat().st_mtime for p in [*place.iterdir()] or [place])
     return Run(
         name=place.name,
         method=_named(recipe.get("method"), "name"),
         model=_named(recipe.get("model"), "id"),
         state=_state(seen.get("last"), time.time() - changed),
-        step=_whole(seen.get("step")),
-        total_steps=_whole(seen.get("total_steps")),
-        loss=float(loss) if isinstance(loss, int | float) else None,
+        step=whole(seen.get("step")),
+        total_steps=whole(seen.get("total_steps")),
+        loss=number(seen.get("loss")),
         changed=changed,
     )
 
 
-def _recipe(place: Path) -> Mapping[str, Any]:
+def read_recipe(place: Path) -> Mapping[str, Any]:
     """Return the recipe inside plan.json; {} where there is none to be read."""
     try:
         plan = json.loads((place / "plan.json").read_text(encoding="utf-8"))
@@ -112,12 +124,8 @@ def _state(last: Mapping[str, Any] | None, silent: float) -> str:
     if last is None:
         return "empty"
     if last["event"] == "end":
-        return str(last.get("reason", "finished"))
+        return str(last.get("reason") or "finished")
     return "running" if silent < SILENT_AFTER else "broken off"
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) else 0
 
 
 def _row(run: Run, now: float) -> tuple[str, ...]:
