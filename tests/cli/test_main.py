@@ -44,7 +44,7 @@ def test_an_unknown_verb_is_answered_with_the_nearest(capsys: pytest.CaptureFixt
     assert cli.main(["trian"]) == 2
     assert capsys.readouterr().err == "swift has no verb `trian`\n     fix: run `swift train`\n"
     assert cli.main(["zzz"]) == 2
-    assert "fix: one of guide, demo, train, sft, dpo" in capsys.readouterr().err
+    assert "fix: one of guide, demo, train, pt, sft, dpo" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", list(cli.VERBS))
