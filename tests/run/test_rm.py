@@ -21,8 +21,10 @@ from swift.core.errors import PlanError
 from swift.core.events import read_events
 from swift.dataset.encoded import Encoded
 from swift.engine.torch import Torch
+from swift.hub.ref import Ref
 from swift.plan.value import read_plan
 from swift.run.export import merge
+from swift.run.publish import bundle
 from swift.run.save import digest_of, restore
 from swift.run.train import place
 from swift.seam.collate import Lay, collate
@@ -30,6 +32,7 @@ from tests.kit import tiny_chat_model, tiny_model
 
 IDS = [[3, 14, 15, 92, 65, 35, 89], [100, 7, 9], [45, 120, 33, 60, 61]]
 PAD = 0
+REF = Ref(id="me/judge")
 OPEN = """
 import json, sys, torch
 from transformers import AutoModelForSequenceClassification as Auto, AutoTokenizer
@@ -172,6 +175,17 @@ def test_it_is_no_model_to_talk_with(trained: Trained, tmp_path: Path) -> None:
             with pytest.raises(PlanError, match="it scores answers"):
                 method(str(trained.run), dataset=str(trained.data), output_dir=str(tmp_path / "x"))
         assert not (tmp_path / "x").exists()
+
+
+def test_its_page_on_a_hub_opens_a_classifier(trained: Trained) -> None:
+    made = bundle(str(trained.run), REF, hub="huggingface")
+    page = made.parcel.files["README.md"]
+    assert isinstance(page, bytes)
+    text = page.decode()
+    assert "pipeline_tag: text-classification" in text
+    assert "swift chat" not in text and "ForCausalLM" not in text
+    if not is_adapter(trained):  # its base is a folder of this machine
+        assert "ModelForSequenceClassification.from_pretrained(place, num_labels=1)" in text
 
 
 def test_prepare_model_opens_a_classifier(trained: Trained) -> None:

@@ -76,7 +76,7 @@ class Story:
     """Ids, on this hub, of the data it was trained on."""
 
     pipeline: str = ""
-    """What the hub calls its task: text-generation."""
+    """What the hub calls its task: text-generation; of a reward model text-classification."""
 
 
 def model_card(story: Story) -> str:
@@ -143,15 +143,18 @@ def _what(story: Story) -> str:
 
 def _use(story: Story) -> str:
     """Return the lines that open it, in swift and in the library that it is written for."""
+    scores = story.pipeline == "text-classification"
     here = [f"$ swift chat {story.id}", f"$ swift serve {story.id}"]
-    parts = ["## Use", _code("console", *here)]
+    parts = ["## Use", *([] if scores else [_code("console", *here)])]
     base = story.base
     alone = story.kind == "adapter" and not (base and base.public and base.native)
-    if not alone and story.pipeline in ("", "text-generation"):
+    if not alone and story.pipeline in ("", "text-generation", "text-classification"):
         peft = story.kind == "adapter"
         library, name = ("peft", "AutoPeft") if peft else ("transformers", "Auto")
+        kind = "SequenceClassification" if scores else "CausalLM"
+        more = ", num_labels=1" if scores else ""
         lines = [
-            f"from {library} import {name}ModelForCausalLM",
+            f"from {library} import {name}ModelFor{kind}",
             "from transformers import AutoTokenizer",
         ]
         place = f'"{story.id}"'
@@ -160,7 +163,7 @@ def _use(story: Story) -> str:
             place = f"snapshot_download({place})"
         if story.hub != "folder":
             lines += ["", f"place = {place}"]
-            lines += [f"model = {name}ModelForCausalLM.from_pretrained(place)"]
+            lines += [f"model = {name}ModelFor{kind}.from_pretrained(place{more})"]
             lines += ["tokenizer = AutoTokenizer.from_pretrained(place)"]
             parts.append(_code("python", *lines))
     return "\n\n".join(parts)

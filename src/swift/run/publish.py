@@ -160,7 +160,9 @@ def _of_model(folder: Path, ref: Ref, hub: str) -> Bundle:
         kind="adapter" if adapter else "whole",
         base=base,
         card=public_card(card, base, found.told) if card and base else None,
-        pipeline=pipeline_of(folder if not adapter else Path(card.base) if card else None),
+        pipeline=pipeline_of(Path(card.base) if card else None, folder)
+        if adapter
+        else pipeline_of(folder),
     )
     if card is not None and origin is not None:
         story = _told(story, card, origin, hub)

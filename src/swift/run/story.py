@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from swift.core.events import read_events
+from swift.model.score import adds_score
 from swift.run.card import Score
 from swift.run.public import read_json
 
@@ -65,8 +66,13 @@ def scores_of(run: Path, step: int, *, alone: bool) -> list[Score]:
     return found
 
 
-def pipeline_of(folder: Path | None) -> str:
-    """Return what hubs call the task of the model in `folder`; "" where its config does not say."""
+def pipeline_of(folder: Path | None, adapter: Path | None = None) -> str:
+    """Return what hubs call the task of the model in `folder`; "" where its config does not say.
+
+    With a head of one number beside its weights, an `adapter` makes it a classifier.
+    """
+    if adapter is not None and adds_score(adapter):
+        return _TASKS["ForSequenceClassification"]
     said = read_json(folder / "config.json").get("architectures") if folder else None
     names = [str(name) for name in said] if isinstance(said, list) else []
     return next((_TASKS[e] for n in names for e in _TASKS if n.endswith(e)), "")
