@@ -45,8 +45,9 @@ def said(scores: Scores, *, flat: bool) -> Tensor:
     lay = Lay(pad_id=0, end_to_end=flat, scored=True)
     batch = collate(sequences(), range(len(SIZES)), lay)
     out = scores(batch.inputs, batch.labels_BT, NEEDS)
-    assert out.score_N is not None and not out.logp_N.any()
-    return out.score_N
+    found: Tensor = out.score_N
+    assert not out.logp_N.any()
+    return found
 
 
 def test_they_are_what_transformers_says_of_each_alone(tmp_path: Path) -> None:
@@ -68,7 +69,7 @@ def test_of_no_position_there_is_no_score_but_a_gradient(tmp_path: Path) -> None
     batch = collate(sequences(), [], Lay(pad_id=0, scored=True))
     out = Scores(model)(batch.inputs, batch.labels_BT, NEEDS)
     assert out.score_N is not None and out.score_N.shape == (0,)
-    out.score_N.sum().backward()  # type: ignore[no-untyped-call]
+    out.score_N.sum().backward()
     assert not model.score.weight.grad.any()
 
 
