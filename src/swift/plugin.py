@@ -1,14 +1,14 @@
 """What a plug-in adds to, in one place: `from swift.plugin import tuners, wires, verb`.
 
-    methods tuners quants optimizers strategies engines scores rewards
+    methods tuners quants optimizers strategies engines scores rewards reports
                                                                   @tuners.add("mine"), a Tuner
     models families layouts wires call_styles presets datasets tasks box_styles troubles
                                                                   wires.add(Wire(...)), a row
     format verb reader adapter                                    @verb("mine", "what it does")
 
 Beside each registry stands the class that its members extend (Method, Tuner, Quant, Optimizer,
-Strategy, EngineOptions, Score, Reward), whose docstring says what they must do. None of this loads
-torch.
+Strategy, EngineOptions, Score, Reward, Report), whose docstring says what they must do. None of
+this loads torch.
 """
 
 from swift.chat.tools import Style
@@ -32,6 +32,7 @@ from swift.optimizer import Optimizer, optimizers
 from swift.parallel import Strategy, strategies
 from swift.quant import Quant, quants
 from swift.recipe.presets import Preset, presets
+from swift.report import Report, reports
 from swift.reward import Reward, rewards
 from swift.score import Score, scores
 from swift.tuner import Tuner, tuners
@@ -48,6 +49,7 @@ __all__ = [
     "Preset",
     "Problem",
     "Quant",
+    "Report",
     "Reward",
     "Row",
     "Score",
@@ -73,6 +75,7 @@ __all__ = [
     "presets",
     "quants",
     "reader",
+    "reports",
     "rewards",
     "scores",
     "strategies",

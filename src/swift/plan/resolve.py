@@ -47,6 +47,7 @@ def resolve(
     problems = broken(recipe, facts, here)
     problems += [] if rows else of_data(recipe)
     reference = _reference(recipe, facts, problems)
+    problems += [lack for report in recipe.report if (lack := report.missing())]
     if recipe.quant is not None and (lack := recipe.quant.missing()):
         problems.append(lack)
     if world and wanted not in ("auto", world):

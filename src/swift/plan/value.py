@@ -84,7 +84,8 @@ class Plan(Value):
         meaning = self.model_dump(mode="json", exclude={"output_dir", "notes", "verdict"})
         for plugin in meaning["plugins"]:
             plugin.pop("place")
-        for key in ("output_dir", "engine", "serve"):  # where it goes, and what comes afterwards
+        # where it goes, who is told, and what comes afterwards
+        for key in ("output_dir", "report", "engine", "serve"):
             meaning["recipe"].pop(key, None)
         text = json.dumps(meaning, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -19,6 +19,7 @@ from swift.recipe.rules import rules
 from swift.recipe.said import Said
 from swift.recipe.sections import Dataset
 from swift.recipe.spelling import elsewhere
+from swift.report import Report, reports
 from swift.reward import Reward, rewards, spelled
 
 _WORDS = ("task", "output_dir", "plugins")
@@ -102,6 +103,8 @@ def _section(key: str, said: Any, checker: Checker) -> Any:
         return _datasets(said, checker)
     if key == "reward":
         return _rewards(said, checker)
+    if key == "report":
+        return _reports(said, checker)
     cls = Recipe.model_fields[key].annotation
     assert isinstance(cls, type) and issubclass(cls, Value)
     return checker.value(cls, said, (key,))
@@ -127,6 +130,16 @@ def _rewards(said: Any, checker: Checker) -> tuple[Reward, ...]:
         for i, item in enumerate(items)
     ]
     return tuple(reward for reward in found if reward is not None)
+
+
+def _reports(said: Any, checker: Checker) -> tuple[Report, ...]:
+    single = not isinstance(said, list | tuple)
+    items = [] if said is None else [said] if single else said
+    found = [
+        checker.component(reports, item, ("report",) if single else ("report", i), None)
+        for i, item in enumerate(items)
+    ]
+    return tuple(report for report in found if report is not None)
 
 
 def _task_names_a_method(said: Said) -> None:

@@ -15,6 +15,8 @@ from swift.method import Method, methods
 from swift.optimizer import Optimizer, optimizers
 from swift.quant import Quant, quants
 from swift.recipe.sections import Data, Dataset, Model, Parallel, Serve, Train
+from swift.report import Report
+from swift.report import listed as reported
 from swift.reward import Reward, brief, listed
 from swift.tuner import Tuner, tuners
 
@@ -114,6 +116,9 @@ class Recipe(Value):
     reward: Annotated[tuple[SerializeAsAny[Reward], ...], BeforeValidator(listed)] = ()
     """What judges the answers of online methods: names, FILE.py:FUNCTION, or maps of options."""
 
+    report: Annotated[tuple[SerializeAsAny[Report], ...], BeforeValidator(reported)] = ()
+    """Where else the numbers of steps and validations go: tensorboard."""
+
     serve: Serve = Field(default_factory=Serve)
     """The served API."""
 
@@ -142,6 +147,9 @@ class Recipe(Value):
             return words[0] if len(words) == 1 and isinstance(words[0], str) else words
         if key == "reward":
             words = [brief(item) for item in value]
+            return words[0] if len(words) == 1 else words
+        if key == "report":
+            words = [_word(item, "name") for item in value]
             return words[0] if len(words) == 1 else words
         if key in REGISTRIES:
             return None if value is None else _word(value, "name")

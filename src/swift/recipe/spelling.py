@@ -79,7 +79,7 @@ def takes_list(name: str) -> str:
     if not found or not found[0]:
         return ""
     key, *rest = found[0]
-    if key in ("dataset", "plugins", "reward"):
+    if key in ("dataset", "plugins", "report", "reward"):
         return "" if rest else "or a word"
     fields = [
         cls.model_fields[str(part)]

@@ -23,6 +23,7 @@ from swift.run.given import NOTHING, Given
 from swift.run.loop import Job, run
 from swift.run.packing import end_to_end
 from swift.run.reference import referred
+from swift.run.reporting import Reporting
 from swift.run.save import restore, save, size_of
 from swift.run.schedule import rate
 from swift.run.signals import Signals
@@ -70,15 +71,20 @@ def train(
 
         def event(kind: str, **fields: Any) -> None:
             if events is not None:
-                show(events.write(kind, **fields))
+                line = events.write(kind, **fields)
+                show(line)
+                reporting.take(line)
 
+        reporting = Reporting(plan.recipe.report, folder, lambda text: event("warning", text=text))
         try:
             last = _train(plan, folder, ranks, resume, event, given)
         except BaseException as error:
+            reporting.close()
             if events is not None and not isinstance(error, KeyboardInterrupt):
                 draw_at_end(folder, event)
             event("end", **ending(error))
             raise
+        reporting.close()
         if events is not None:
             draw_at_end(folder, event)
         event("end", reason="finished")
