@@ -140,7 +140,7 @@ def _options(
     plan: Plan, sources: Sequence[Source], split: str, tried: Trial | None
 ) -> dict[str, Any]:
     """Return what else tokens depend on."""
-    recipe = plan.recipe
+    recipe, method = plan.recipe, plan.recipe.method
     data = {k: v for k, v in recipe.data.model_dump().items() if k not in _ELSEWHERE}
     rows = [{**vars(source), "files": (), "parts": {}} for source in sources]
     said: dict[str, Any] = {
@@ -150,7 +150,7 @@ def _options(
         "dataset": [said.model_dump() for said in recipe.dataset] if split == "train" else [],
         "data": data,
         "task": recipe.task,
-        "method": [recipe.method.supervise, recipe.method.sides],
+        "method": [method.wants, method.supervise, method.sides, method.columns],
         "seed": recipe.train.seed,
         "room": plan.room,
         "plugins": [plugin.digest for plugin in plan.plugins],
