@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import regex  # type: ignore[import-untyped]  # transformers brings it
+import regex  # transformers brings it
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

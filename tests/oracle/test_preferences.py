@@ -73,7 +73,7 @@ class Alone:
 
 def trainer(cls: type, **fields: Any) -> Any:
     """Return a trainer of TRL's that was never built, with what its loss looks at."""
-    made = object.__new__(cls)
+    made: Any = object.__new__(cls)
     vars(made).update(
         accelerator=Alone(),
         model=SimpleNamespace(training=True),

@@ -140,11 +140,14 @@ def test_a_run_that_fails_after_a_step_leaves_them_too(base: Path, tmp_path: Pat
     assert (folder / "curves.png").is_file()
 
 
+@pytest.mark.parametrize(
+    ("error", "why"), [(RuntimeError("no font"), "no font"), (KeyboardInterrupt(), "Keyboard")]
+)
 def test_a_picture_that_cannot_be_drawn_is_a_warning(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: BaseException, why: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: Any) -> bytes:
-        raise RuntimeError("no font")
+        raise error
 
     monkeypatch.setattr(swift.run.curves, "_png", fails)
     made = plan(base, tmp_path / "run")
@@ -152,4 +155,4 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(
     train(made, folder, Ranks(), None, lambda event: None)
     assert kinds(folder)[-2:] == ["warning", "end"]
     (said,) = read_history(folder / "events.jsonl").warnings
-    assert "curves.png was not drawn: no font" in said
+    assert f"curves.png was not drawn: {why}" in said

@@ -75,8 +75,10 @@ def draw_at_end(folder: Path, event: Callable[..., None]) -> None:
     """Draw the curves of a run that ends; a failure is a warning among its events, and no more."""
     try:
         draw(folder)
-    except Exception as error:  # of a library, a font or a disk: the run's work is done and saved
-        text = f"{FILE} was not drawn: {error}; draw it later: swift runs show {folder} --draw"
+    except (Exception, KeyboardInterrupt) as error:
+        # Of a library, a font, a disk or an impatient hand: the end is to be written all the same.
+        why = str(error) or type(error).__name__
+        text = f"{FILE} was not drawn: {why}; draw it later: swift runs show {folder} --draw"
         event("warning", text=text)
 
 
