@@ -44,6 +44,7 @@ async def proved(pairs: Sequence[tuple[str, str]], seconds: float) -> list[bool]
 async def _started() -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",
         "-m",
         "swift.reward._prover",
         stdin=PIPE,

@@ -50,6 +50,7 @@ def referred(
     event: Event,
     *,
     end_to_end: bool,
+    live: bool = False,
 ) -> tuple[Prepared, dict[str, Placement]]:
     """Return the rows with what the reference says of them, and the models that are needed still.
 
@@ -61,6 +62,7 @@ def referred(
         ranks: This process among those of the run.
         event: Is told what is computed, and how far the work is.
         end_to_end: Whether the models read rows of several sequences.
+        live: Whether models were brought along: what they say is not kept.
     """
     roles = {wanted.role for wanted in plan.recipe.method.passes.values() if wanted.fixed}
     if not _once(plan, prepared):
@@ -71,7 +73,7 @@ def referred(
         asked = _Asked(role=role, owner=owner, lay=lay, micro=plan.sizes.micro, event=event)
 
         def known(rows: Encoded, asked: _Asked = asked) -> Encoded:
-            path = _path(plan, rows)
+            path = None if live else _path(plan, rows)
             kept = from_rank_zero(lambda: _read(path))
             said = _numbers(kept, rows)
             if said is None:
@@ -146,11 +148,9 @@ def _stored(said: NDArray[np.float64], rows: Encoded) -> NDArray[np.float64]:
     return found
 
 
-def _path(plan: Plan, rows: Encoded) -> Path | None:
-    """Return where the answers to these rows are kept, by content; None for a live model."""
+def _path(plan: Plan, rows: Encoded) -> Path:
+    """Return where the answers to these rows are kept, by content."""
     facts = plan.reference or plan.model
-    if facts.given:
-        return None
     folder = Path(facts.folder)
     files = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS)
     quant = plan.recipe.quant.model_dump() if plan.recipe.quant is not None else None

@@ -109,7 +109,14 @@ def _train(
             end_to_end([policy, *frozen.values()], prepared.train, prepared.pad_id, event)
         )
         prepared, frozen = referred(
-            plan, prepared, policy, frozen, ranks, event, end_to_end=bool(flat)
+            plan,
+            prepared,
+            policy,
+            frozen,
+            ranks,
+            event,
+            end_to_end=bool(flat),
+            live=bool(given.models),
         )
         feed = feed_of(plan, prepared, policy, end_to_end=flat)
         check_space(folder, size_of(policy, plan.recipe.tuner.adapters), plan.recipe.train.keep)
