@@ -100,7 +100,7 @@ class World(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     # A template may name an argument `self`: hence jinja2's own names, without N805.
-    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - a template may name self
         """Call what does not make too much."""
         check_method(__obj, args, kwargs)
         return super().call(__context, __obj, *args, **kwargs)

@@ -67,7 +67,7 @@ class Watching(World):
         return super().call_binop(context, operator, left, right)
 
     # A template may name an argument `self`: hence jinja2's own names, without N805.
-    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - a template may name self
         """Refuse to hand a content to what cannot be followed."""
         own = isinstance(getattr(__obj, "__self__", None), dict | list | LoopContext | Watched)
         own = own or isinstance(__obj, Macro) or any(__obj is one for one in __self.followed)

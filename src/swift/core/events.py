@@ -13,7 +13,7 @@ class Events:
     """Appends events; each line is whole or, after a kill, the last one is not there.
 
     An event is {"event": kind, "time": seconds since 1970, ...}. Kinds: start, note, template,
-    data, step, eval, save, resume, warning, end.
+    data, reference, step, eval, save, resume, warning, end.
     """
 
     def __init__(self, path: Path) -> None:

@@ -117,5 +117,5 @@ def _tie_again(model: object) -> None:
     """Let a tied head be the embedding's very parameter again after both were cut."""
     embedding = model.get_input_embeddings()  # type: ignore[attr-defined]
     head = model.get_output_embeddings()  # type: ignore[attr-defined]
-    if head is not None and model.config.tie_word_embeddings:  # type: ignore[attr-defined]
+    if head is not None and model.config.tie_word_embeddings:  # type: ignore[attr-defined]  # of transformers
         head.weight = embedding.weight

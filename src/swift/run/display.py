@@ -40,7 +40,7 @@ class Display:
             self.line(f"saved {event['folder']}")
         elif kind == "data" and event["split"] != "train":
             self.line(f"{event['split']}: {event['text']}")
-        elif kind in ("note", "warning", "data", "template"):
+        elif kind in ("note", "warning", "data", "template", "reference"):
             self.line(f"{kind}: {event['text']}")
 
     def line(self, text: str) -> None:
