@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from swift.core.errors import Problem, UserError
 from swift.model.facts import ModelFacts
 from swift.model.score import is_scorer
+from swift.model.skeleton import bare
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +74,7 @@ def live_facts(model: nn.Module, folder: Path | None, speech: Path) -> ModelFact
 
 def _class_of(model: Any) -> str:
     """Return the class; a scoring one was often read from files of a speaking one."""
-    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+    inner = bare(model)
     own = type(inner).__name__
     return own if is_scorer(own) else (inner.config.architectures or [own])[0]
 

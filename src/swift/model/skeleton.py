@@ -98,10 +98,14 @@ def _unbuilt(facts: ModelFacts, error: Exception) -> PlanError:
     return PlanError(Problem(where=where, what=what, fix="fetch the folder again"))
 
 
+def bare(model: Any) -> Any:
+    """Return transformers' model inside PEFT's, or `model` itself."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
 def attention_of(model: nn.Module) -> str:
     """Return the implementation of attention that a model really has; "" if it does not tell."""
-    inner = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
-    return str(getattr(getattr(inner, "config", None), "_attn_implementation", "") or "")
+    return str(getattr(getattr(bare(model), "config", None), "_attn_implementation", "") or "")
 
 
 def _possible(config: Any, attention: str, own: str) -> str:

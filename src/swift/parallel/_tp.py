@@ -17,6 +17,7 @@ from torch.distributed.tensor.parallel import (
 )
 
 from swift.core.errors import PlanError, Problem
+from swift.model import skeleton
 from swift.parallel import Stepped
 from swift.parallel._torch import TorchPlacement
 
@@ -55,8 +56,8 @@ class TpPlacement(TorchPlacement):
 def _planned(bare: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     """Yield (name, module, word of transformers' plan) for every module that the plan names."""
     model: nn.Module = bare.model  # type: ignore[assignment]
-    inner = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
-    plan: Mapping[str, str] = inner.tp_plan  # type: ignore[assignment]
+    inner = skeleton.bare(model)
+    plan: Mapping[str, str] = inner.tp_plan
     if not plan:
         raise PlanError(
             Problem(

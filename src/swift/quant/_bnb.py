@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from swift.core.errors import PlanError, Problem, UserError
 from swift.model.score import HEAD
+from swift.model.skeleton import bare
 
 if TYPE_CHECKING:
     from swift.quant.bnb import Bnb
@@ -109,7 +110,7 @@ def live(model: nn.Module, options: Bnb) -> int:
         model.set_submodule(name, made)
         if type(parent) is LoraLinear:
             _change_kind(parent)
-    inner = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
+    inner = bare(model)
     inner.is_loaded_in_4bit = True
     return len(found)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from swift.dataset.encoded import Encoded
-from swift.model.skeleton import attention_of
+from swift.model.skeleton import attention_of, bare
 from swift.seam.collate import Lay, collate
 from swift.seam.segments import SEGMENTED
 
@@ -66,7 +66,7 @@ def _attention(placement: Placement, name: str) -> str:
     """Let a model look by another implementation of attention, and return the one it had."""
     model: Any = placement.model()
     before = attention_of(model)
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = bare(model)
     inner.set_attn_implementation(name)
     return before
 

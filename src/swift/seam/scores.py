@@ -9,13 +9,14 @@ Shapes: B rows, T positions, N supervised ones, H hidden width.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from swift.core.errors import PlanError, Problem
 from swift.model.score import HEAD
+from swift.model.skeleton import bare
 from swift.seam._speaking import heard, speaking
 from swift.seam.types import IGNORE, Need, Outputs
 
@@ -73,7 +74,7 @@ def score_head(model: nn.Module) -> nn.Module:
     Raises:
         PlanError: There is none called as transformers calls it, or it gives several numbers.
     """
-    inner: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
+    inner = bare(model)
     head = getattr(inner, HEAD, None)
     weight = getattr(head, "weight", None)
     if isinstance(head, nn.Module) and isinstance(weight, Tensor) and weight.shape[0] == 1:
