@@ -59,6 +59,8 @@ def default_dataset(method: Method | type[Method]) -> str:
     """Return the generated data set inside the package that stands in where none is named."""
     if method.task == "text":
         return "nano-lines"
+    if method.wants == "prompts":
+        return "nano-numbers"
     return "nano-preferences" if len(method.sides) == 2 else "nano-orders"
 
 

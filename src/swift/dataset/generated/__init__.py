@@ -22,10 +22,11 @@ def samples(name: str, split: str, seed: int) -> Iterator[dict[str, Any]]:
     if colon:
         rows: Iterator[dict[str, Any]] = getattr(import_module(module), function)(split, seed)
         return rows
-    from swift.dataset.generated import lines, orders, preferences, text
+    from swift.dataset.generated import lines, numbers, orders, preferences, text
 
     makers = {
         "lines": lines.rows,
+        "numbers": numbers.rows,
         "orders": orders.rows,
         "preferences": preferences.rows,
         "text": text.rows,
