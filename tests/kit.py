@@ -159,7 +159,11 @@ def random_rows(
 
 
 def bare_job(
-    policy: Placement, method: Method, frozen: Mapping[str, Placement] | None = None
+    policy: Placement,
+    method: Method,
+    frozen: Mapping[str, Placement] | None = None,
+    *,
+    max_grad_norm: float | None = 1.0,
 ) -> Job:
     """Return a Job for `one_step`: it neither saves nor reports, and is given its batches."""
     return Job(
@@ -169,7 +173,7 @@ def bare_job(
         feed=None,  # type: ignore[arg-type]
         rate=lambda step: 1.0,
         peak=0.0,
-        max_grad_norm=1.0,
+        max_grad_norm=max_grad_norm,
         save_every=0,
         eval_every=0,
         save=lambda step: None,
