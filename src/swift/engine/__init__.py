@@ -6,7 +6,7 @@ Add one: a file here with a frozen class under `@engines.add("name")`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
@@ -17,6 +17,8 @@ from swift.core.registry import Registry
 from swift.core.schema import Component, Value
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from swift.chat.speaker import Speaker
 
 
@@ -141,6 +143,23 @@ class Delta:
     error: str = ""
     """What went wrong on our side, in words."""
 
+    version: int = 0
+    """Of the last delta: the `Fresh.version` of the weights that said it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fresh:
+    """Values that take the place of an opened model's: the same model, trained on."""
+
+    version: int
+    """Optimiser steps that they have seen."""
+
+    adapter: Path | None = None
+    """Folder of a PEFT adapter on the weights in `Served.folder`, in place of the one before."""
+
+    weights: Iterable[tuple[str, Tensor]] = ()
+    """Whole weights by their names in the model's files; those that are not named stay."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
@@ -173,6 +192,16 @@ class Engine(Protocol):
 
     def generate(self, requests: Sequence[Request]) -> list[Delta]:
         """Return the whole answer of each request, in order; returns when all are done."""
+
+    def sync(self, fresh: Fresh) -> None:
+        """Exchange values of weights; returns when requests from now on are answered by them.
+
+        Answers under way end first, by the old ones. `fresh.adapter` may go once it returns.
+
+        Raises:
+            PlanError: They do not fit the model.
+            MachineError: The engine is elsewhere, and cannot be reached.
+        """
 
     def load(self) -> Load:
         """Return how busy it is."""

@@ -48,6 +48,9 @@ class Answer:
         self._speaker = speaker
         stops = s.stop if s.ignore_eos else (*s.stop, *speaker.stops)
         self._text = Text(speaker, stops) if request.stream or stops else None
+        self.version = 0
+        """Of the weights that answer: see `Delta.version`."""
+
         self._told: list[str] = []
         self._logprobs: list[TokenLogprob] = []
 
@@ -55,6 +58,10 @@ class Answer:
     def made(self) -> int:
         """New tokens so far."""
         return len(self.ids) - len(self.request.ids)
+
+    def cancel(self) -> None:
+        """Let it end at the next step. May be called from any thread."""
+        self.cancelled = True
 
     def take(self, token: int, logprob: TokenLogprob | None) -> None:
         """Add the next token and tell of it."""
@@ -85,7 +92,14 @@ class Answer:
             text = self._speaker.say(made[: len(made) - ends])
         ids = made if not self.request.stream else made[-1:] if reason in ("stop", "length") else ()
         self.deliver(
-            Delta(text=text, ids=ids, logprobs=self._new_logprobs(), finish=reason, error=error)
+            Delta(
+                text=text,
+                ids=ids,
+                logprobs=self._new_logprobs(),
+                finish=reason,
+                error=error,
+                version=self.version,
+            )
         )
 
     def _new_logprobs(self) -> tuple[TokenLogprob, ...]:
@@ -107,6 +121,9 @@ class Queue:
 
     def __init__(self, pool: Pool, most: int, step_tokens: int) -> None:
         self._pool, self._most, self._step_tokens = pool, most, step_tokens
+        self.version = 0
+        """Of the weights: what answers are told as they begin."""
+
         self.running: list[Answer] = []
         self.waiting: deque[Answer] = deque()
 
@@ -167,6 +184,7 @@ class Queue:
                 return
             free -= need
             self.running.append(self.waiting.popleft())
+            self.running[-1].version = self.version
 
     def _provide(self, answer: Answer, tokens: int) -> bool:
         """Give `answer` blocks for `tokens`; whoever came last gives way. False: it was itself."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from swift.core.device import CPU
 from swift.core.errors import PlanError, Problem
+from swift.engine._fresh import Renewal
 from swift.engine._paged import PAGED, Piece, Pool, Step, forward
 from swift.engine._place import Layout, describe, layout, place_of, put, room_for_cache
 from swift.model.abilities import OWN, cannot_serve, of_class, of_layers
@@ -38,6 +39,9 @@ class Opened(NamedTuple):
 
     cache: float | None
     """Bytes that keys and values may take; None where nobody can tell."""
+
+    renewal: Renewal | None = None
+    """What takes other values for its weights; None where they lie on several devices."""
 
 
 def dtype_of(named: str, device_map: str) -> torch.dtype:
@@ -88,9 +92,11 @@ def open_model(served: Served, adapter: str, dtype: torch.dtype) -> Opened:
     except Exception as error:  # whatever it is, it would be so with every request
         raise _cannot(facts, f"{OWN} ({type(error).__name__}: {error})") from error
     room = room_for_cache(laid, _layers(names))
-    if served.adapter and adapter == "applied":
+    beside = bool(served.adapter) and adapter == "applied"
+    if served.adapter and beside:
         model = applied(model, served.adapter).to(dtype).requires_grad_(False).eval()
-    return Opened(model, device, dtype, room)
+    renewal = Renewal(served, facts, model, beside) if len(laid) == 1 else None
+    return Opened(model, device, dtype, room, renewal)
 
 
 def _layers(names: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor
 
 from swift.chat.speaker import Speaker
-from swift.core.errors import MachineError, Problem, UserError
-from swift.engine import Delta, Load, Request, Served
+from swift.core.errors import MachineError, PlanError, Problem, UserError
+from swift.engine import Delta, Fresh, Load, Request, Served
 from swift.engine._answers import Answer, Queue
 from swift.engine._open import Opened, dtype_of, open_model
 from swift.engine._paged import Piece, Pool, Step, forward
@@ -35,12 +36,16 @@ class TorchEngine:
         opened = open_model(served, options.adapter, dtype)
         model: Any = opened.model
         self.model, self._device = model, opened.device
+        self._renewal = opened.renewal
         self._vocabulary: int = model.get_input_embeddings().num_embeddings
         self._context = _context(served, options)
         self._pool = Pool(self._blocks(options, opened), options.block_size)
         self._context = min(self._context, self._pool.total * options.block_size)
         self._queue = Queue(self._pool, options.max_batch, options.max_step_tokens)
-        self._inbox: SimpleQueue[Answer | None] = SimpleQueue()
+        self._inbox: SimpleQueue[list[Answer] | _Exchange | None] = SimpleQueue()
+        self._exchange: _Exchange | None = None
+        """Asked for, and done once nobody is answered."""
+
         self._closed = self._drain = False
         self._thread = threading.Thread(target=self._work, name="swift-engine", daemon=True)
         self._thread.start()
@@ -50,38 +55,49 @@ class TorchEngine:
     def submit(self, request: Request, deliver: Callable[[Delta], None]) -> Callable[[], None]:
         """Queue a request. See Engine."""
         self._check(request)
-        answer = Answer(request, deliver, self.speaker, self._context, self._vocabulary)
-        self._inbox.put(answer)
-
-        def cancel() -> None:
-            answer.cancelled = True
-
-        return cancel
+        answer = self._answer(request, deliver)
+        self._inbox.put([answer])
+        return answer.cancel
 
     def generate(self, requests: Sequence[Request]) -> list[Delta]:
-        """Return the whole answer of each request, in order."""
-        answers: dict[int, Delta] = {}
-        done = threading.Event()
+        """Return the whole answer of each request, in order.
 
-        def keep(number: int) -> Callable[[Delta], None]:
-            def deliver(delta: Delta) -> None:
-                answers[number] = delta
-                if len(answers) == len(requests):
-                    done.set()
-
-            return deliver
-
+        They begin together: with nobody else there, each forward reads the same tokens each time.
+        """
         for request in requests:
             self._check(request)
-        cancels = [self.submit(r, keep(i)) for i, r in enumerate(requests)]
+        found: dict[int, Delta] = {}
+        done = threading.Event()
+
+        def keep(number: int, delta: Delta) -> None:
+            found[number] = delta
+            if len(found) == len(requests):
+                done.set()
+
+        answers = [self._answer(r, partial(keep, i)) for i, r in enumerate(requests)]
+        if answers:
+            self._inbox.put(answers)
         try:
-            if requests:
+            if answers:
                 done.wait()
         except BaseException:
-            for cancel in cancels:
-                cancel()
+            for answer in answers:
+                answer.cancel()
             raise
-        return [answers[i] for i in range(len(requests))]
+        return [found[i] for i in range(len(requests))]
+
+    def sync(self, fresh: Fresh) -> None:
+        """Exchange values of weights. See Engine."""
+        if self._renewal is None:
+            what = "a model that lies on several devices takes no other weights"
+            raise PlanError(Problem(where="model.device_map", what=what, fix="give it one device"))
+        exchange = _Exchange(fresh)
+        self._inbox.put(exchange)
+        while not exchange.done.wait(1.0):
+            if not self._thread.is_alive():  # it ended before it saw this
+                raise _closed()
+        if exchange.error is not None:
+            raise exchange.error
 
     def load(self) -> Load:
         """Return how busy it is."""
@@ -97,6 +113,9 @@ class TorchEngine:
         self._drain, self._closed = drain, True
         self._inbox.put(None)
         self._thread.join()
+
+    def _answer(self, request: Request, deliver: Callable[[Delta], None]) -> Answer:
+        return Answer(request, deliver, self.speaker, self._context, self._vocabulary)
 
     def _check(self, request: Request) -> None:
         size, vocabulary, sampling = len(request.ids), self._vocabulary, request.sampling
@@ -132,23 +151,46 @@ class TorchEngine:
                     self._queue.fail("error", f"{type(error).__name__}: {error}")
         while not self._inbox.empty():
             late = self._inbox.get()
-            if late is not None:
-                self._queue.waiting.append(late)
+            if isinstance(late, list):
+                self._queue.waiting.extend(late)
+            elif late is not None:
+                late.end(_closed())
         self._queue.fail("cancelled")
 
     def _take_in(self) -> bool:
-        """Take new requests in; wait for one if there is nothing else to do. False at the end."""
+        """Take new requests in; wait for one if there is nothing else to do. False at the end.
+
+        Whoever comes after an exchange that was asked for waits until it is done.
+        """
         busy = bool(self._queue.running or self._queue.waiting)
         while True:
             if self._closed and not (self._drain and (busy or self._inbox.qsize() > 1)):
+                if self._exchange is not None:
+                    self._exchange.end(_closed())
                 return False
+            if self._exchange is not None:
+                if busy:
+                    return True
+                self._renew(self._exchange)
+                self._exchange = None
             try:
                 new = self._inbox.get(block=not busy)
             except Empty:
                 return True
-            if new is not None:
-                self._queue.waiting.append(new)
+            if isinstance(new, _Exchange):
+                self._exchange = new
+            elif new is not None:
+                self._queue.waiting.extend(new)
                 busy = True
+
+    def _renew(self, exchange: _Exchange) -> None:
+        assert self._renewal is not None
+        try:
+            self._renewal.take(exchange.fresh)
+            self._queue.version = exchange.fresh.version
+            exchange.end()
+        except Exception as error:  # whatever it is, it is told to whoever asked
+            exchange.end(error)
 
     def _step(self, pieces: Sequence[tuple[Answer, Piece]]) -> None:
         step = Step(self._pool, [p for _, p in pieces], self._device)
@@ -193,6 +235,22 @@ class TorchEngine:
             what = f"a block of the key/value cache takes {each / 1e9:.3g} GB: none fits"
             raise MachineError(Problem(where="engine.cache_gb", what=what, fix="give it more"))
         return blocks
+
+
+class _Exchange:
+    """An exchange of weights that somebody waits for."""
+
+    def __init__(self, fresh: Fresh) -> None:
+        self.fresh, self.done = fresh, threading.Event()
+        self.error: Exception | None = None
+
+    def end(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.done.set()
+
+
+def _closed() -> UserError:
+    return UserError(Problem(where="prompt", what="the engine is closed"))
 
 
 def _context(served: Served, options: Torch) -> int:

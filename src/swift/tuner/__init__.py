@@ -84,6 +84,17 @@ def merged(base: Weights, adapter: Path, facts: ModelFacts, model: nn.Module) ->
     return add(base, adapter, facts, model)
 
 
+def changed(adapter: Path) -> frozenset[str] | None:
+    """Return the names of the weights that `merged` changes; None where they may be any.
+
+    Raises:
+        PlanError: The adapter is broken.
+    """
+    from swift.tuner._merge import changed as names
+
+    return names(adapter)
+
+
 def applied(model: nn.Module, adapter: Path, *, trainable: bool = False) -> nn.Module:
     """Return `model` with a PEFT adapter of any kind computed beside its weights.
 

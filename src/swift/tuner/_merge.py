@@ -39,13 +39,33 @@ _PLAIN: Mapping[str, Any] = {
 def merged(base: Weights, adapter: Path, facts: ModelFacts, model: nn.Module) -> Weights:
     """Return `base` with a PEFT adapter in it; see swift.tuner.merged."""
     config, file = read_adapter(adapter)
-    ends = (".lora_A.weight", ".lora_B.weight", *((_SCORE,) if adds_score(adapter) else ()))
-    plain = all((config.get(k) or None) == (v or None) for k, v in _plain(config).items())
-    if plain and all(n.endswith(ends) for n in header(file)):
+    if _is_plain(adapter, config, file):
         shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
         return _Added(base, file, config, shapes, getattr(torch, facts.dtype))
     return _through_peft(adapter, facts, scored=adds_score(adapter))
 
+
+def changed(adapter: Path) -> frozenset[str] | None:
+    """Return what a plain adapter changes; see swift.tuner.changed."""
+    config, file = read_adapter(adapter)
+    if not _is_plain(adapter, config, file):
+        return None
+    return frozenset(_changes(name) for name in header(file) if name.endswith(_A))
+
+
+def _is_plain(adapter: Path, config: Mapping[str, Any], file: Path) -> bool:
+    """Return whether an adapter is nothing but products B A, with a head of one number or not."""
+    ends = (_A, ".lora_B.weight", *((_SCORE,) if adds_score(adapter) else ()))
+    plain = all((config.get(k) or None) == (v or None) for k, v in _plain(config).items())
+    return plain and all(n.endswith(ends) for n in header(file))
+
+
+def _changes(stored: str) -> str:
+    """Return the name of the weight that the A of that name changes."""
+    return stored.removeprefix("base_model.model.").replace(".lora_A.", ".")
+
+
+_A = ".lora_A.weight"
 
 _SCORE = f"base_model.model.{WEIGHT}"
 """What PEFT calls the weight of a head of one number beside an adapter."""
@@ -157,10 +177,7 @@ class _Added:
         shape_of = {name: tuple(entry["shape"]) for name, entry in header(file).items()}
         self._dtype = dtype
         self._heads = {WEIGHT: _SCORE} if _SCORE in shape_of else {}
-        stored = [n for n in shape_of if n.endswith(".lora_A.weight")]
-        self._names = {
-            n.removeprefix("base_model.model.").replace(".lora_A.", "."): n for n in stored
-        }
+        self._names = {_changes(n): n for n in shape_of if n.endswith(_A)}
         for name, n in self._names.items():
             a, b = shape_of[n], shape_of.get(n.replace("lora_A", "lora_B"), ())
             if name not in base:
