@@ -19,9 +19,6 @@ SPLITS = {"train": 1000, "validation": 200}
 class Draws(Method):
     """Stands for any method whose answers are drawn."""
 
-    name: str = "draws"
-    """Its word."""
-
     wants = "prompts"
 
 

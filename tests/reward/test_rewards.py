@@ -123,11 +123,21 @@ def test_repetition_is_the_papers_algorithm(ids: list[int], ngram: int) -> None:
     assert repeated(ids, ngram) == (sum(marks) / len(ids) if ids else 0)
 
 
-def test_a_reward_model_says_when_it_comes() -> None:
-    (problem,) = RewardModel(id="runs/rm-1").problems()
-    assert "rm's checkpoints" in problem.what
-    with pytest.raises(UserError, match="rm's checkpoints"):
+def test_a_reward_model_that_nobody_opened_says_so() -> None:
+    with pytest.raises(UserError, match="reward model runs/rm-1 is not opened"):
         judged([RewardModel(id="runs/rm-1")], [answer("a")])
+
+
+def test_a_reward_model_gives_what_its_scorer_says() -> None:
+    asked = RewardModel(id="runs/rm-1", weight=2)
+    said = judged(
+        [asked.opened(lambda answers: [float(len(a.text)) or None for a in answers])],
+        [answer("abc"), answer("")],
+    )
+    assert said.total == (6, 0)
+    assert said.applies == (True, False)
+    with pytest.raises(UserError):
+        judged([asked], [answer("abc")])
 
 
 def test_the_registry_has_them_all() -> None:

@@ -15,6 +15,7 @@ from swift.model.facts import ModelFacts, read_config, read_facts
 from swift.model.find import find_model
 from swift.model.quirks import made_of
 from swift.plan.device import choose
+from swift.plan.rewarding import judges
 from swift.plan.rules import broken, of_data
 from swift.plan.speech import decided
 from swift.plan.value import Plan, Sizes
@@ -58,12 +59,20 @@ def resolve(
                 fix=f"nproc_per_node: {world}, or leave it out",
             )
         )
+    judging = judges(recipe, problems)
     strategy = _strategy(recipe, processes, problems)
     template, verdict = decided(recipe, facts, problems)
     if problems:
         raise PlanError(problems)
     plan = _decided(recipe, facts, here, processes, strategy)
-    more = {"reference": reference, "template": template, "verdict": verdict}
+    more = {
+        "reference": reference,
+        "template": template,
+        "verdict": verdict,
+        "reward": judging.rewards,
+        "code": judging.code,
+        "notes": (*plan.notes, *judging.notes),
+    }
     return plan.model_copy(update=more)
 
 

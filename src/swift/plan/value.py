@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, SerializeAsAny
 
 from swift.core.errors import PlanError, Problem
 from swift.core.plugins import Used, load_again
 from swift.core.schema import Value
 from swift.model.facts import ModelFacts
 from swift.recipe import Recipe
+from swift.reward import Reward, listed
 
 
 class Sizes(Value):
@@ -75,6 +78,12 @@ class Plan(Value):
     plugins: tuple[Used, ...] = ()
     """The code of others that it takes part in, to the byte."""
 
+    reward: Annotated[tuple[SerializeAsAny[Reward], ...], BeforeValidator(listed)] = ()
+    """What judges drawn answers: the recipe's, or what stands in for it; files by whole path."""
+
+    code: tuple[Used, ...] = ()
+    """The files of others that rewards run, to the byte; a checkpoint is opened without them."""
+
     notes: tuple[str, ...] = ()
     """Decisions the user did not make, said aloud."""
 
@@ -82,8 +91,11 @@ class Plan(Value):
     def digest(self) -> str:
         """Return the fingerprint of what the plan means; where it runs from does not count."""
         meaning = self.model_dump(mode="json", exclude={"output_dir", "notes", "verdict"})
-        for plugin in meaning["plugins"]:
+        for plugin in (*meaning["plugins"], *meaning["code"]):
             plugin.pop("place")
+        for reward in meaning["reward"]:  # where they are, the recipe says in its own words
+            reward.pop("path", None)
+            reward.pop("id", None)
         # where it goes, who is told, and what comes afterwards
         for key in ("output_dir", "report", "engine", "serve"):
             meaning["recipe"].pop(key, None)
@@ -100,6 +112,7 @@ class Plan(Value):
             "data": ", ".join(d.name for d in r.dataset) + f"  (task {r.task})",
             **({"template": self.verdict} if self.verdict else {}),
             "method": f"{r.method.name}  {_options(r.method)}",
+            **({"reward": ", ".join(map(_weighed, self.reward))} if self.reward else {}),
             "tuner": f"{r.tuner.name}  {_options(r.tuner)}",
             **({"quant": f"{r.quant.name}  {_options(r.quant)}"} if r.quant else {}),
             "batch": f"{s.batch} {'packs' if r.data.packing else 'samples'} a step"
@@ -131,6 +144,10 @@ class Plan(Value):
         return 1 if self.strategy == "tp" else self.world
 
 
+def _weighed(reward: Reward) -> str:
+    return reward.label if reward.weight == 1 else f"{reward.weight:g} x {reward.label}"
+
+
 def _options(component: Value) -> str:
     said = component.model_dump(mode="json")
     return ", ".join(f"{k} {v}" for k, v in said.items() if k != "name")
@@ -156,7 +173,9 @@ def read_plan(folder: Path) -> Plan:
     try:
         dump = json.loads(path.read_text(encoding="utf-8"))
         digest = dump.pop("digest")
-        load_again([Used(**used) for used in dump.get("plugins", ())], str(path))
+        # a live function's code has no place: the run asks for the function itself
+        code = [used for used in dump.get("code", ()) if used["place"]]
+        load_again([Used(**used) for used in (*dump.get("plugins", ()), *code)], str(path))
         plan = Plan.model_validate(dump)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PlanError(

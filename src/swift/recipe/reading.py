@@ -126,7 +126,11 @@ def _rewards(said: Any, checker: Checker) -> tuple[Reward, ...]:
     single = not isinstance(said, list | tuple)
     items = [] if said is None else [said] if single else said
     found = [
-        checker.component(rewards, spelled(item), ("reward",) if single else ("reward", i), None)
+        item  # a live function of a Python caller
+        if isinstance(item, Reward)
+        else checker.component(
+            rewards, spelled(item), ("reward",) if single else ("reward", i), None
+        )
         for i, item in enumerate(items)
     ]
     return tuple(reward for reward in found if reward is not None)

@@ -82,6 +82,15 @@ def a_stream_has_no_known_end(recipe: Recipe) -> tuple[str, str] | None:
     return "a stream's length is not known, and max_steps is not said", "write `train.max_steps`"
 
 
+@rules.add("data.streaming", "method")
+def answers_are_drawn_to_known_prompts(recipe: Recipe) -> tuple[str, str] | None:
+    """A run that draws answers may ask again, and goes on in the order of its prompts."""
+    if not recipe.data.streaming or recipe.method.wants != "prompts":
+        return None
+    what = f"`{recipe.method.name}` draws answers to prompts, which streaming does not keep"
+    return what, "leave `data.streaming` out"
+
+
 @rules.add("data.streaming", "data.validation", "data.on_duplicate", "data.near_duplicates")
 def a_stream_is_never_whole(recipe: Recipe) -> tuple[str, str] | None:
     """What looks at all rows at once cannot look at a stream's."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from swift.chat.message import Message
 from swift.core.errors import Problem
+from swift.core.plugins import Used
 from swift.core.registry import Registry
 from swift.core.schema import Component
 
@@ -58,6 +59,18 @@ class Reward(Component):
     def notes(self) -> Sequence[str]:
         """Return what is to be said aloud before a run begins, a line each."""
         return ()
+
+    def file(self) -> str:
+        """Return the file or module of the user's own whose code it runs; "" for none."""
+        return ""
+
+    def code(self) -> Sequence[Used]:
+        """Return what to remember of that code, so that other code is another run."""
+        return ()
+
+    def settled(self) -> Reward:
+        """Return it as a run keeps it: the same from whatever directory the run goes on."""
+        return self
 
     async def judge(self, answers: Sequence[Answer]) -> Sequence[float | None]:
         """Return how good each answer is; None where this reward does not apply to one.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 from pydantic import Field, PrivateAttr, field_validator
 
 from swift.core.errors import Problem, SwiftError, UserError
-from swift.core.plugins import attribute
+from swift.core.plugins import Used, attribute, used
 from swift.reward import Answer, Reward, rewards
 
 Judge: TypeAlias = Callable[..., Any]
@@ -64,6 +66,24 @@ class Function(Reward):
             return error.problems
         return ()
 
+    def file(self) -> str:
+        """Return the file or module before the colon."""
+        return self.path.rpartition(":")[0]
+
+    def code(self) -> Sequence[Used]:
+        """Return the file's digest, or that of a live function's own text, which has no place."""
+        if self._live is not None:
+            return (Used(said=self.path, digest=_text_digest(self._live)),)
+        return used([self.file()])
+
+    def settled(self) -> Function:
+        """Return it with the whole path of its file; a module is found by its name anywhere."""
+        file = self.file()
+        if self._live is not None or not ("/" in file or file.endswith(".py")):
+            return self
+        whole = Path(file).expanduser().resolve()
+        return self.model_copy(update={"path": f"{whole}:{self.label}"})
+
     async def judge(self, answers: Sequence[Answer]) -> Sequence[float | None]:
         """Return what the function returns.
 
@@ -93,6 +113,20 @@ class Function(Reward):
             what = f"`{self.path}` is {type(found).__name__}, no function"
             raise UserError(Problem(where="reward", what=what, fix="name a function of that file"))
         return found
+
+
+def _text_digest(function: Judge) -> str:
+    """Return the sha256 of what a function or a callable object was written as; else of its code.
+
+    The values that it closes over are not looked at.
+    """
+    inner = inspect.unwrap(getattr(function, "func", function))
+    named = inner if inspect.isroutine(inner) else type(inner)
+    try:
+        text = inspect.getsource(named).encode()
+    except (OSError, TypeError):  # typed at a prompt
+        text = getattr(getattr(inner, "__code__", None), "co_code", named.__qualname__.encode())
+    return hashlib.sha256(text).hexdigest()
 
 
 def _wants(function: Judge, label: str) -> Mapping[str, bool] | None:

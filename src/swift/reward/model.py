@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from swift.core.errors import Problem, UserError
 from swift.reward import Answer, Reward, rewards
 
+Scorer: TypeAlias = Callable[[Sequence[Answer]], Sequence[float | None]]
+"""One score for each answer, None where the model cannot read it."""
+
 
 @rewards.add("model")
 class RewardModel(Reward):
-    """The score that a reward model gives the answer. It comes with a later version."""
+    """The score that a reward model gives the answer, as `swift rm` trains one.
+
+    It is the head's number at the last token of the conversation, written by the reward model's
+    own template, as in its training. A conversation longer than it reads has no score.
+    """
 
     id: str = Field(min_length=1)
-    """Name, folder or run folder of the reward model."""
+    """Name, folder or run of the reward model."""
 
-    def problems(self) -> Sequence[Problem]:
-        """Return that nothing opens reward models yet."""
-        what = f"the reward `model` ({self.id}) does not open rm's checkpoints yet"
-        fix = "write a function that asks the model, `./mine.py:score`, or use `judge`"
-        return (Problem(where="reward", what=what, fix=fix),)
+    _scorer: Scorer | None = PrivateAttr(default=None)
+
+    def opened(self, scorer: Scorer) -> Self:
+        """Return it with the model that gives the scores; the run opens it, on its device."""
+        made = self.model_copy()
+        made._scorer = scorer
+        return made
 
     async def judge(self, answers: Sequence[Answer]) -> Sequence[float | None]:
-        """Refuse.
+        """Return the scores.
 
         Raises:
-            UserError: Always, for now.
+            UserError: Nobody has opened the model.
         """
-        raise UserError(self.problems())
+        if self._scorer is None:
+            what = f"the reward model {self.id} is not opened"
+            raise UserError(Problem(where="reward", what=what, fix="judge with it in a training"))
+        return self._scorer(answers)
