@@ -67,7 +67,8 @@ def referred(
     roles = {wanted.role for wanted in plan.recipe.method.passes.values() if wanted.fixed}
     if not _once(plan, prepared):
         return prepared, dict(frozen)
-    lay = replace(lay_of(plan, prepared.pad_id, end_to_end=end_to_end), aside=0)
+    lay = lay_of(plan, prepared.pad_id, end_to_end=end_to_end)
+    lay = replace(lay, aside=0, shared=end_to_end)  # without noise all may share
     for role in sorted(roles):
         owner = frozen.get(role, policy)
         asked = _Asked(role=role, owner=owner, lay=lay, micro=plan.sizes.micro, event=event)

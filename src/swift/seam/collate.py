@@ -32,6 +32,11 @@ class Lay:
     """In one row without padding: there places begin anew with each sequence, and `segments` says
     where. What a method sees of it is the same."""
 
+    shared: bool = False
+    """End to end: whether an item's later sequences leave out what they begin with as the first one
+    does. They look at it there, so it is computed once. Noise on inputs wants it off: its size
+    depends on the length of the sequence."""
+
     aside: int = 0
     """How many of the last sides are no rows, but stand in `Batch.aside`."""
 
@@ -58,7 +63,10 @@ def collate(encoded: Encoded, items: Sequence[int], lay: Lay) -> Batch:
 
 def _of_sides(encoded: Encoded, items: Sequence[int], sides: range, lay: Lay) -> Batch:
     sequences = [encoded.sequence(i, s) for s in sides for i in items]
-    made = _one_row(sequences, lay) if lay.end_to_end else _padded(sequences, lay)
+    if lay.end_to_end:
+        made = _one_row(sequences, len(items) if lay.shared else len(sequences), lay)
+    else:
+        made = _padded(sequences, lay)
     columns = {
         f"{name}_B": torch.from_numpy(encoded.column(name, items, sides))
         for name in encoded.columns
@@ -87,25 +95,48 @@ def _padded(sequences: Sequence[_Sequence], lay: Lay) -> Batch:
     )
 
 
-def _one_row(sequences: Sequence[_Sequence], lay: Lay) -> Batch:
-    """Return the sequences end to end."""
-    sizes = [len(ids) for ids, _ in sequences]
-    ids_T = np.concatenate([ids for ids, _ in sequences]).astype(np.int64)
-    labels_T = np.concatenate([_labels(ids, supervised, lay) for ids, supervised in sequences])
-    ends = np.cumsum(sizes)
-    row_T = np.repeat(np.arange(len(sizes)), sizes)
-    places_T = np.arange(len(ids_T)) - np.repeat(ends - sizes, sizes)
+def _one_row(sequences: Sequence[_Sequence], whole: int, lay: Lay) -> Batch:
+    """Return the sequences end to end.
+
+    The first `whole` ones are all there; of those after, number n leaves out the beginning that it
+    shares with number n % whole.
+    """
+    labels = [_labels(ids, supervised, lay) for ids, supervised in sequences]
+    left = [0] * whole + [
+        _shared(sequences[n % whole][0], sequences[n][0], labels[n])
+        for n in range(whole, len(sequences))
+    ]
+    own = [len(ids) - begin for (ids, _), begin in zip(sequences, left, strict=True)]
+    ends = np.cumsum(own)
+    begins = ends - own
+    stems = np.tile(begins[:whole], len(own) // whole)
+    ids_T = np.concatenate([ids[n:] for (ids, _), n in zip(sequences, left, strict=True)])
+    labels_T = np.concatenate([of[n:] for of, n in zip(labels, left, strict=True)])
+    places_T = np.arange(len(ids_T)) - np.repeat(begins - left, own)
     inputs = {
-        "input_ids": torch.from_numpy(ids_T)[None],
+        "input_ids": torch.from_numpy(ids_T.astype(np.int64))[None],
         "position_ids": torch.from_numpy(places_T)[None],
-        "segments": torch.from_numpy(np.concatenate([[0], ends])),
+        "segments": torch.from_numpy(np.stack([begins, ends, stems, stems + left], 1)),
     }
+    row_T = np.repeat(np.arange(len(own)), own)
     return Batch(
         inputs=inputs,
         labels_BT=torch.from_numpy(labels_T)[None],
-        rows=Rows(row_N=torch.from_numpy(row_T[labels_T != IGNORE]), count=len(sizes)),
-        sizes=sizes,
+        rows=Rows(row_N=torch.from_numpy(row_T[labels_T != IGNORE]), count=len(own)),
+        sizes=[len(ids) for ids, _ in sequences],
     )
+
+
+def _shared(first: NDArray[np.int32], ids: NDArray[np.int32], labels: NDArray[np.int64]) -> int:
+    """Return how many tokens a sequence can leave out, since `first` begins with them too.
+
+    What is predicted from them must not count: the last one before a label stays, for what follows
+    it is another token than in `first`. At least one token stays.
+    """
+    labelled = labels != IGNORE
+    most = min(len(first), int(labelled.argmax()) if labelled.any() else len(ids) - 1)
+    differs = first[:most] != ids[:most]
+    return int(differs.argmax()) if differs.any() else most
 
 
 def _labels(ids: NDArray[np.int32], supervised: NDArray[np.bool_], lay: Lay) -> NDArray[np.int64]:

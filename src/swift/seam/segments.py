@@ -1,14 +1,15 @@
-"""Sequences laid end to end in one row, each looking at itself alone.
+"""Sequences laid end to end in one row, each looking at itself and at a beginning it shares.
 
 transformers lets a model's attention be any registered function (its `AttentionInterface`), and
 passes on what it does not know itself: ours is told where each sequence begins. So no mask of
-T x T is ever made, and a pack costs what its sequences cost. Other layers must not mix places:
-`swift.run.packing` asks each model by its own answers before it is trained so.
+T x T is ever made, and a pack costs what its sequences cost. A sequence that begins as one before
+it does (answers to one prompt) may leave that beginning out: its own tokens then look at the other
+one's there, which are the same. Other layers must not mix places: `swift.run.packing` asks each
+model by its own answers before it is trained so.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -46,19 +47,24 @@ def segmented(
         dropout: Share of the weights that is dropped.
         sliding_window: Tokens that a token sees, itself included; None: all before it.
         softcap: Cap of the scores.
-        segments: int64 [count + 1]: where each sequence begins, and the end; None: whole rows.
+        segments: int64 [count, 4]: where each sequence's own tokens begin and end, and where those
+            that it leaves out do, an empty range for none; None: whole rows.
         more: An extra score, `s_aux`; else what other implementations want.
     """
     look = Look(scaling, sliding_window, softcap, more.get("s_aux"))
     if segments is None:
         return look.causal(query, key, value, dropout=dropout).transpose(1, 2), None
-    outs = [
-        look.causal(
-            query[:, :, begin:end], key[:, :, begin:end], value[:, :, begin:end], dropout=dropout
-        )
-        for begin, end in pairwise(segments.tolist())
-    ]
+    outs = []
+    for begin, end, stem, stop in segments.tolist():
+        own, seen = query[:, :, begin:end], (key[:, :, begin:end], value[:, :, begin:end])
+        if stop > stem:
+            seen = _after(key[:, :, stem:stop], seen[0]), _after(value[:, :, stem:stop], seen[1])
+        outs.append(look.causal(own, *seen, begin=stop - stem, dropout=dropout))
     return torch.cat(outs, 2).transpose(1, 2), None
+
+
+def _after(stem: Tensor, own: Tensor) -> Tensor:
+    return torch.cat([stem, own], 2)
 
 
 AttentionInterface.register(SEGMENTED, segmented)
