@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,8 +56,8 @@ ITEMS = 11
 SILENT = 3
 """The item in whose sequences no token is supervised, where answers are."""
 
-CUT = [[0, 1, 2], [SILENT], [4, 5, 6, 7], [8, 9], [10], []]
-"""Uneven micro-batches; with two ranks the first has 8 items and the second 3, and a filler."""
+CUT = [[0, 1, 2, 4], [SILENT], [], [5, 6, 7, 8, 9, 10]]
+"""Uneven micro-batches: of two ranks the first has 4 items and a filler, the second 1 and 6."""
 
 WHOLE = [list(range(ITEMS))]
 """All in one: nothing is accumulated."""
@@ -79,6 +80,11 @@ class Cell(NamedTuple):
     def options(self) -> Method:
         """Return the method."""
         return methods.get(self.method).model_validate(OPTIONS[self.method][self.case])
+
+    @property
+    def scored(self) -> bool:
+        """Whether the model has a head of one number."""
+        return "score" in self.options.needs
 
     def __str__(self) -> str:
         return f"{self.method}{self.case or ''}-{self.tuner}-{self.layout}"
@@ -104,8 +110,13 @@ class Found(NamedTuple):
     """Of every trained weight, whole, by its canonical name."""
 
 
+Cut = Sequence[Sequence[int]]
+Layouts = Sequence[str]
+FoundCells = dict[Cell, Found]
+
+
 class Learnt(Lora):
-    """LoRA that has learnt: with a B of zero A has no gradient, and DPO's policy is its reference."""
+    """LoRA that has learnt: with B zero A has no gradient, and the policy is its reference."""
 
     def initial(self, name: str, like: Tensor, random: Generator) -> Tensor | None:
         """Return small random numbers for A and B alike."""
@@ -120,16 +131,22 @@ class Gradients(Optimizer):
     def build(
         self, groups: Sequence[dict[str, Any]], learning_rate: float
     ) -> torch.optim.Optimizer:
-        """Return what does so in its first step."""
+        """Return what does so in one step, and puts the weights back in the next."""
         return _Gradients([p for group in groups for p in group["params"]], {})
 
 
 class _Gradients(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: object = None) -> None:  # type: ignore[override]
-        """Every trained weight has a gradient by now."""
+        """Every trained weight has a gradient in every other step, and then none has."""
         for p in self.param_groups[0]["params"]:
-            local(p).copy_(local(p.grad))
+            weight, kept = local(p), self.state.pop(p, {})
+            if kept:
+                assert p.grad is None
+                weight.copy_(kept["weight"])
+            else:
+                self.state[p] = {"weight": weight.clone()}
+                weight.copy_(local(p.grad))
 
 
 def rows(method: Method) -> Encoded:
@@ -152,7 +169,7 @@ def rows(method: Method) -> Encoded:
     )
 
 
-def batches(method: Method, layout: str, cut: Iterable[Sequence[int]]) -> list[Batch]:
+def batches(method: Method, layout: str, cut: Cut) -> list[Batch]:
     """Return the micro-batches of all ranks."""
     lay = Lay(
         pad_id=0,
@@ -163,63 +180,65 @@ def batches(method: Method, layout: str, cut: Iterable[Sequence[int]]) -> list[B
     return [collate(rows(method), items, lay) for items in cut]
 
 
-def found(cell: Cell, strategy: str, folders: tuple[str, str], cut: list[list[int]]) -> Found:
-    """Take one step of a cell on this rank, and return what it gives.
+def found(strategy: str, folders: tuple[str, str], cut: Cut, layouts: Layouts) -> FoundCells:
+    """Take a step of each cell of one placement, on this rank; return what it gives.
 
     Args:
-        cell: What to do.
-        strategy: Where.
+        strategy: The placement.
         folders: Of the policy, and of the reference of a policy without adapters.
         cut: Items of each micro-batch, over all ranks.
+        layouts: Only cells of these.
     """
     exact_norms()
+    results: dict[Cell, Found] = {}
+    for tuner, scored in product(TUNERS, (False, True)):
+        policy, frozen = _placed(tuner, scored, strategy, folders)
+        for layout in layouts:
+            cells = [c for c in CELLS if (c.tuner, c.scored, c.layout) == (tuner, scored, layout)]
+            with ExitStack() as stack:
+                if layout == "packed":
+                    models, two = [policy, *frozen.values()], rows(cells[0].options)
+                    assert stack.enter_context(end_to_end(models, two, 0, print))
+                results |= {cell: _step(cell, policy, frozen, cut) for cell in cells}
+    return results
+
+
+def _step(cell: Cell, policy: Placement, frozen: Mapping[str, Placement], cut: Cut) -> Found:
     method = cell.options
-    policy, frozen = _placed(cell, strategy, folders)
-    job = bare_job(policy, method, frozen, max_grad_norm=None)
-    with ExitStack() as stack:
-        if cell.layout == "packed":
-            models = [policy, *frozen.values()]
-            assert stack.enter_context(end_to_end(models, rows(method), 0, print))
-        mine = batches(method, cell.layout, cut)[policy.data_rank :: policy.data_world]
-        sums, _, _ = one_step(job, mine, 1.0)
+    mine = batches(method, cell.layout, cut)[policy.data_rank :: policy.data_world]
+    sums, _, _ = one_step(bare_job(policy, method, frozen, max_grad_norm=None), mine, 1.0)
+    gradient = {name: g.clone() for name, g in policy.weights(trained_only=True)}
+    policy.step(None, 1.0)  # the weights come back
     metrics = {
         f"{name} {part}": value
         for name, pair in sums.metrics.items()
         for part, value in zip(("sum", "count"), pair, strict=True)
     }
-    gradient = {name: g.clone() for name, g in policy.weights(trained_only=True)}
     return Found(sums.loss, metrics, gradient)
 
 
 def _placed(
-    cell: Cell, strategy: str, folders: tuple[str, str]
+    tuner: str, scored: bool, strategy: str, folders: tuple[str, str]
 ) -> tuple[Placement, dict[str, Placement]]:
     """Return the policy, and frozen models by role."""
-    method, world = cell.options, torch.distributed.is_initialized()
+    world = torch.distributed.is_initialized()
     site = Site(
         rank=torch.distributed.get_rank() if world else 0,
         world=torch.distributed.get_world_size() if world else 1,
         dtype="float64",
     )
-    tuner: Tuner = Full() if cell.tuner == "full" else Learnt(rank=4)
-    place = strategies.get(strategy)().place
+    made: Tuner = Full() if tuner == "full" else Learnt(rank=4)
     own, other = (
-        ModelSource(
-            read_facts("tiny", Path(folder)),
-            tuner,
-            dtype="float64",
-            seed=7,
-            scored="score" in method.needs,
-        )
+        ModelSource(read_facts("tiny", Path(folder)), made, dtype="float64", seed=7, scored=scored)
         for folder in folders
     )
+    place = strategies.get(strategy)().place
     policy = place(own, "policy", Gradients(), 1.0, site)
-    roles = {wanted.role for wanted in method.passes.values()} - {"policy"}
-    if cell.tuner == "lora":
+    if scored or tuner == "lora":
         return policy, {}
-    return policy, {role: place(other, role, None, 0.0, site) for role in sorted(roles)}
+    return policy, {"reference": place(other, "reference", None, 0.0, site)}
 
 
-def all_found(strategy: str, folders: tuple[str, str]) -> dict[Cell, Found]:
-    """Return what every cell gives on this placement, on this rank."""
-    return {cell: found(cell, strategy, folders, CUT) for cell in CELLS}
+def found_on_ranks(folders: tuple[str, str]) -> dict[str, FoundCells]:
+    """Return what all cells give on each placement of several ranks: run on each of them."""
+    return {strategy: found(strategy, folders, CUT, LAYOUTS) for strategy in ("ddp", "fsdp", "tp")}

@@ -10,52 +10,67 @@ import pytest
 
 from swift.method import methods
 from tests.kit import on_ranks, tiny_chat_model, worst
-from tests.parallel.cells import CELLS, OPTIONS, WHOLE, Cell, Found, all_found, found
+from tests.parallel.cells import (
+    CELLS,
+    CUT,
+    LAYOUTS,
+    OPTIONS,
+    WHOLE,
+    Cell,
+    FoundCells,
+    found,
+    found_on_ranks,
+)
 
 BOUND = 1e-11
 """Largest difference of any number of a gradient, as a share of the gradient's largest number."""
-
-PLACEMENTS = ("none", "ddp", "fsdp", "tp")
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Of a policy and of another model, its reference."""
     base = tmp_path_factory.mktemp("models")
-    policy, other = (
-        tiny_chat_model(base / str(seed), kind="qwen2", seed=seed) for seed in (0, 1)
-    )
+    policy, other = (tiny_chat_model(base / str(seed), kind="qwen2", seed=seed) for seed in (0, 1))
     return str(policy), str(other)
 
 
 @pytest.fixture(scope="module")
-def expected(folders: tuple[str, str]) -> dict[Cell, Found]:
+def expected(folders: tuple[str, str]) -> FoundCells:
     """Of each method and tuner: one process, padded rows, one micro-batch."""
-    padded = [cell for cell in CELLS if cell.layout == "padded"]
-    return {cell: found(cell, "none", folders, WHOLE) for cell in padded}
+    return found("none", folders, WHOLE, ["padded"])
 
 
-@pytest.fixture(scope="module", params=PLACEMENTS)
-def ranks(
-    request: pytest.FixtureRequest, folders: tuple[str, str]
-) -> list[dict[Cell, Found]]:
-    """Of one placement, what each rank found in every cell: all in one group of processes."""
-    if request.param == "none":
-        return [all_found("none", folders)]
-    return on_ranks(all_found, 2, request.param, folders)
+@pytest.fixture(scope="module")
+def two_ranks(folders: tuple[str, str]) -> list[dict[str, FoundCells]]:
+    """What each of two ranks found; all placements share one group of processes."""
+    return on_ranks(found_on_ranks, 2, folders)
+
+
+def check(got: FoundCells, expected: FoundCells, cell: Cell) -> None:
+    loss, metrics, gradient = got[cell]
+    wanted = expected[cell._replace(layout="padded")]
+    largest = max(float(g.abs().max()) for g in wanted.gradient.values())
+    assert worst(gradient, wanted.gradient) <= BOUND * largest
+    assert loss == pytest.approx(wanted.loss, rel=1e-12)
+    assert metrics == pytest.approx(wanted.metrics, rel=1e-11, abs=1e-11)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_process_accumulates_the_gradient_of_one_micro_batch(
+    layout: str, folders: tuple[str, str], expected: FoundCells
+) -> None:
+    got = found("none", folders, CUT, [layout])
+    for cell in got:
+        check(got, expected, cell)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
-def test_a_cell_has_the_padded_gradient_of_one_process(
-    cell: Cell, ranks: list[dict[Cell, Found]], expected: dict[Cell, Found]
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp", "tp"])
+def test_two_ranks_have_the_padded_gradient_of_one_process(
+    strategy: str, cell: Cell, two_ranks: list[dict[str, FoundCells]], expected: FoundCells
 ) -> None:
-    wanted = expected[cell._replace(layout="padded")]
-    largest = max(float(g.abs().max()) for g in wanted.gradient.values())
-    for rank in ranks:
-        got = rank[cell]
-        assert worst(got.gradient, wanted.gradient) <= BOUND * largest
-        assert got.loss == pytest.approx(wanted.loss, rel=1e-12)
-        assert got.metrics == pytest.approx(wanted.metrics, rel=1e-11, abs=1e-11)
+    for rank in two_ranks:
+        check(rank[strategy], expected, cell)
 
 
 def test_every_method_stands_in_the_matrix() -> None:
@@ -63,7 +78,7 @@ def test_every_method_stands_in_the_matrix() -> None:
     assert own == OPTIONS.keys()
 
 
-def test_every_trained_weight_has_a_gradient(expected: dict[Cell, Found]) -> None:
+def test_every_trained_weight_has_a_gradient(expected: FoundCells) -> None:
     for cell, wanted in expected.items():
         for name, g in wanted.gradient.items():
             assert g.isfinite().all() and g.abs().max() > 0, (cell, name)
