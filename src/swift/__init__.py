@@ -28,8 +28,15 @@ __all__ = [
     "__version__",
     "prepare_model",
     "train",
+    "train_cpo",
     "train_dpo",
+    "train_grpo",
+    "train_kto",
+    "train_orpo",
+    "train_pt",
     "train_rm",
+    "train_sft",
+    "train_simpo",
 ]
 
 TYPE_CHECKING = False
@@ -43,8 +50,15 @@ if TYPE_CHECKING:  # typing itself would take a fifth of the time of `swift --he
         SwiftModel,
         prepare_model,
         train,
+        train_cpo,
         train_dpo,
+        train_grpo,
+        train_kto,
+        train_orpo,
+        train_pt,
         train_rm,
+        train_sft,
+        train_simpo,
     )
 
 

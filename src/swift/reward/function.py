@@ -54,6 +54,11 @@ class Function(Reward):
         return made
 
     @property
+    def is_live(self) -> bool:
+        """Whether it is a function that is there already, and not to be loaded."""
+        return self._live is not None
+
+    @property
     def label(self) -> str:
         """The function's name."""
         return self.path.rpartition(":")[2]

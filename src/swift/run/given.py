@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from swift.model.facts import ModelFacts
+    from swift.reward import Reward
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +26,17 @@ class Given:
     validation: Iterable[Mapping[str, Any]] | None = None
     """Instead of `data.validation`."""
 
+    rewards: tuple[Reward, ...] = ()
+    """The functions among the plan's rewards, in its order."""
+
     facts: ModelFacts | None = None
     """What is true of the live policy, where its folder does not say it all."""
 
     @property
     def any(self) -> bool:
         """Whether there is anything live: then the run stays in this process."""
-        return bool(self.models) or self.rows is not None or self.validation is not None
+        rows = self.rows is not None or self.validation is not None
+        return rows or bool(self.models) or bool(self.rewards)
 
 
 NOTHING = Given()
