@@ -50,7 +50,8 @@ OPTIONS: Mapping[str, Sequence[dict[str, Any]]] = {
     "simpo": [{"sft_weight": 0.5}],
 }
 """Of each method the options that it stands in the matrix with. A method of the registry that is
-not here fails the test; one whose rows hold columns that are new has a row in COLUMNS too."""
+not here fails the test; one whose rows hold columns that are new has a row in COLUMNS too, and one
+whose rows get columns that are in no data (rewards) a row in BESIDE."""
 
 ITEMS = 11
 SILENT = 3
@@ -66,7 +67,10 @@ COLUMNS: Mapping[str, Callable[[np.random.Generator], NDArray[np.float64]]] = {
     "margin": lambda draw: np.where(draw.random(ITEMS) < 0.3, np.nan, draw.normal(size=ITEMS)),
     "label": lambda draw: (np.arange(ITEMS) % 3 > 0).astype(np.float64),
 }
-"""Of each column that a method may ask for, its numbers."""
+"""Of each column that a method's rows may have, its numbers."""
+
+BESIDE: Mapping[str, tuple[str, ...]] = {}
+"""Of a method the columns that its rows have beside those of `Method.columns`."""
 
 
 class Cell(NamedTuple):
@@ -90,13 +94,22 @@ class Cell(NamedTuple):
         return f"{self.method}{self.case or ''}-{self.tuner}-{self.layout}"
 
 
-TUNERS, LAYOUTS = ("full", "lora"), ("padded", "packed")
+def _rows_an_item(name: str) -> int:
+    method = methods.get(name)
+    return len(method.sides) - method.aside
+
+
+TUNERS = ("full", "lora")
+LAYOUTS = ("padded", "packed", "shared")
+"""shared: end to end too, where an item has several rows, which look at one prompt."""
+
 CELLS = [
     Cell(method, case, tuner, layout)
     for method, options in OPTIONS.items()
     for case in range(len(options))
     for tuner in TUNERS
     for layout in LAYOUTS
+    if layout != "shared" or _rows_an_item(method) > 1
 ]
 
 
@@ -150,22 +163,28 @@ class _Gradients(torch.optim.Optimizer):
 
 
 def rows(method: Method) -> Encoded:
-    """Return items of uneven random sequences, as the method wants them."""
+    """Return items of uneven random sequences, as the method wants them.
+
+    The sequences of an item begin with the same prompt.
+    """
     draw = np.random.default_rng(5)
-    sides = len(method.sides)
-    sizes = draw.integers(4, 20, ITEMS * sides)
-    everything = method.supervise == "all"
-    marks = [
-        (np.arange(size) >= size // 2) & (number // sides != SILENT) | everything
-        for number, size in enumerate(sizes)
-    ]
+    ids: list[NDArray[np.int64]] = []
+    marks: list[NDArray[np.bool_]] = []
+    for item in range(ITEMS):
+        prompt = draw.integers(3, 128, draw.integers(2, 9))
+        for _ in method.sides:
+            answer = draw.integers(3, 128, draw.integers(2, 11))
+            ids.append(np.concatenate([prompt, answer]))
+            learnt = (np.arange(len(ids[-1])) >= len(prompt)) & (item != SILENT)
+            marks.append(learnt | (method.supervise == "all"))
+    names = (*method.columns, *BESIDE.get(method.name, ()))
     return Encoded(
-        ids=draw.integers(3, 128, sizes.sum()).astype(np.int32),
+        ids=np.concatenate(ids).astype(np.int32),
         supervised=np.concatenate(marks),
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        sides=sides,
+        offsets=np.cumsum([0, *map(len, ids)]).astype(np.int64),
+        sides=len(method.sides),
         origins=[""] * ITEMS,
-        columns={name: COLUMNS[name](draw) for name in method.columns},
+        columns={name: COLUMNS[name](draw) for name in names},
     )
 
 
@@ -173,7 +192,8 @@ def batches(method: Method, layout: str, cut: Cut) -> list[Batch]:
     """Return the micro-batches of all ranks."""
     lay = Lay(
         pad_id=0,
-        end_to_end=layout == "packed",
+        end_to_end=layout != "padded",
+        shared=layout == "shared",
         aside=method.aside,
         scored="score" in method.needs,
     )
@@ -196,8 +216,8 @@ def found(strategy: str, folders: tuple[str, str], cut: Cut, layouts: Layouts) -
         for layout in layouts:
             cells = [c for c in CELLS if (c.tuner, c.scored, c.layout) == (tuner, scored, layout)]
             with ExitStack() as stack:
-                if layout == "packed":
-                    models, two = [policy, *frozen.values()], rows(cells[0].options)
+                if layout != "padded":
+                    models, two = [policy, *frozen.values()], rows(cells[-1].options)
                     assert stack.enter_context(end_to_end(models, two, 0, print))
                 results |= {cell: _step(cell, policy, frozen, cut) for cell in cells}
     return results
