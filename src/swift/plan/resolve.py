@@ -71,7 +71,7 @@ def resolve(
         "verdict": verdict,
         "reward": judging.rewards,
         "code": judging.code,
-        "notes": (*plan.notes, *judging.notes),
+        "notes": (*plan.notes, *_of_rows(plan), *judging.notes),
     }
     return plan.model_copy(update=more)
 
@@ -159,6 +159,13 @@ def _of_answering(recipe: Recipe, facts: ModelFacts) -> list[str]:
         else ("after `swift merge`, transformers' generate can")
     )
     return [f"the torch engine cannot answer with it: {why}; {can}"] if why else []
+
+
+def _of_rows(plan: Plan) -> list[str]:
+    """Say that answers share a prompt, where the recipe leaves that open."""
+    if plan.recipe.data.padding_free != "auto" or not (plan.shared and plan.end_to_end):
+        return []
+    return ["the answers of a pair share their prompt's compute, in rows without padding"]
 
 
 def _learning_rate(recipe: Recipe, facts: ModelFacts) -> float:

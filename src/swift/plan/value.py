@@ -136,7 +136,16 @@ class Plan(Value):
     def end_to_end(self) -> bool:
         """Whether the samples of a micro-batch should share a row."""
         free = self.recipe.data.padding_free
-        return self.recipe.data.packing if free == "auto" else free
+        return self.recipe.data.packing or self.shared if free == "auto" else free
+
+    @property
+    def shared(self) -> bool:
+        """Whether an item's answers, where there are several, should share their prompt's compute.
+
+        Noise on what the model reads depends on the whole sequence: then each has its own prompt.
+        """
+        method = self.recipe.method
+        return len(method.sides) - method.aside > 1 and not self.recipe.train.neftune
 
     @property
     def data_world(self) -> int:

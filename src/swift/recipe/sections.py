@@ -94,7 +94,8 @@ class Data(Value):
 
     padding_free: Literal["auto"] | bool = "auto"
     """Lay the samples of a micro-batch end to end instead of padding them to one length; they do
-    not see each other. auto: with packing. A model that mixes them is found out, and padded."""
+    not see each other, but the answers of a pair look at one prompt, computed once. auto: with
+    packing, and for pairs. A model that mixes samples is found out, and padded."""
 
     on_long: Literal["truncate", "drop", "split", "fail"] = "truncate"
     """What to do with a sample of more than max_length tokens: cut its end; leave it out; make

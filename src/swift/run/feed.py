@@ -85,7 +85,7 @@ def lay_of(plan: Plan, pad_id: int, *, end_to_end: bool) -> Lay:
     return Lay(
         pad_id=pad_id,
         end_to_end=end_to_end,
-        shared=end_to_end and not plan.recipe.train.neftune,
+        shared=end_to_end and plan.shared,
         aside=method.aside,
         scored="score" in method.needs,
     )
