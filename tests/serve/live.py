@@ -18,7 +18,7 @@ from typing import Any
 
 from swift.chat.speaker import Speaker
 from swift.core.errors import Problem, UserError
-from swift.engine import Delta, Engine, Load, Request, Served
+from swift.engine import Delta, Engine, Fresh, Load, Request, Served
 from swift.recipe.sections import Serve
 from swift.serve.app import App
 from swift.serve.server import Server, bind
@@ -68,6 +68,9 @@ class Fake:
         return lambda: self.cancelled.append(number)
 
     def generate(self, requests: Sequence[Request]) -> list[Delta]:
+        raise NotImplementedError
+
+    def sync(self, fresh: Fresh) -> None:
         raise NotImplementedError
 
     def load(self) -> Load:

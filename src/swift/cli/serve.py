@@ -30,7 +30,7 @@ def main(verb: str, words: list[str]) -> int:
     Raises:
         SwiftError: The recipe, the model or the port stands in the way, or it was Ctrl+C.
     """
-    line = split(words, alone=frozenset({"help"}), many=lambda name: False)
+    line = split(words, alone=frozenset({"help", "sync"}), many=lambda name: False)
     wants_help, line = line.pick("help")
     if wants_help:
         chapters = import_module("swift.cli.options").chapters

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Protocol
 
 from pydantic import Field
 
@@ -172,6 +172,9 @@ class Load:
 
     blocks_total: int
 
+    steps: int | None = None
+    """Steps done since it was opened: while somebody is answered, they go on. None: not told."""
+
 
 class Engine(Protocol):
     """An opened model. Every method may be called from any thread."""
@@ -212,6 +215,9 @@ class Engine(Protocol):
 
 class EngineOptions(Component):
     """Options of an engine."""
+
+    remote: ClassVar[bool] = False
+    """Whether the model is elsewhere: one engine answers for all ranks."""
 
     def open(self, served: Served) -> Engine:
         """Return the model, ready to answer.

@@ -246,3 +246,7 @@ class Serve(Value):
 
     max_waiting: int = Field(default=1024, ge=1)
     """Requests that may wait for a slot; more are answered with 429."""
+
+    sync: bool = False
+    """Whether a training may exchange the weights, as rollouts want it. Then whoever may ask may
+    do that too."""

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from swift.core.errors import DataError
 from swift.engine import Engine
 from swift.engine import Request as Wanted
+from swift.engine.wire import ANSWERS, MODEL, WEIGHTS
 from swift.recipe.sections import Serve
 from swift.serve.answers import Shape, dump, usage
 from swift.serve.asking import Asking
@@ -25,8 +26,10 @@ from swift.serve.choice import Choice, chosen
 from swift.serve.defaults import sampling_defaults
 from swift.serve.door import OPEN, Door
 from swift.serve.refusal import Refusal
+from swift.serve.rollout import Rollout
 from swift.serve.stream import Stream
 from swift.serve.tokens import Tokens
+from swift.serve.weights import Weights
 from swift.serve.wire import Body, ChatBody, CompletionBody, Prompt, read
 
 MAX_BYTES = 8 << 20
@@ -57,12 +60,18 @@ class App:
         self._vocabulary = self._tokenizer.size
         self._tokens = Tokens(self._tokenizer)
         self._created = int(time.time())
+        self._weights = Weights(engine)
+        self._rollout = Rollout(engine, self._admit)
         self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[ASGIApp | None]]]] = {
             "/v1/completions": ("POST", self._completions),
             "/v1/chat/completions": ("POST", self._chat),
             "/v1/models": ("GET", self._models),
             OPEN: ("GET", self._health),
+            ANSWERS: ("POST", self._rollout_answers),
+            MODEL: ("GET", self._rollout_model),
         }
+        if options.sync:
+            self._routes[WEIGHTS] = ("PUT", self._rollout_weights)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -134,7 +143,21 @@ class App:
         status = "draining" if self.draining else "ok"
         busy = {"running": load.running, "waiting": load.waiting}
         cache = {"blocks": load.blocks, "blocks_total": load.blocks_total}
-        return _json({"status": status, **busy, **cache}, 503 if self.draining else 200)
+        version = {"version": self._weights.version}
+        code = 503 if self.draining else 200
+        return _json({"status": status, **busy, **cache, **version}, code)
+
+    async def _rollout_answers(self, request: Request) -> ASGIApp:
+        return await self._rollout.answer(await _body(request), request)
+
+    async def _rollout_model(self, request: Request) -> Response:
+        sync, version = WEIGHTS in self._routes, self._weights.version
+        said = {"id": self.name, "tokens": await self._rollout.tokens()}
+        return _json({**said, "sync": sync, "version": version})
+
+    async def _rollout_weights(self, request: Request) -> ASGIApp:
+        self._check_open()
+        return await self._weights.take(request)
 
     # --- what they share ---------------------------------------------------------------------
 
@@ -202,11 +225,15 @@ class App:
 
     def _admit(self, count: int) -> None:
         """Refuse what would wait too long. Nothing is awaited between this and the submission."""
-        if self.draining:
-            raise Refusal(503, "the server is about to end and takes no more requests")
+        self._check_open()
+        self._weights.check()
         waiting = self.engine.load().waiting
         if waiting and waiting + count > self._max_waiting:
             raise Refusal(429, f"{waiting} requests wait already; try again later")
+
+    def _check_open(self) -> None:
+        if self.draining:
+            raise Refusal(503, "the server is about to end and takes no more requests")
 
     def _ids(self, prompt: Prompt) -> Sequence[int]:
         return self.engine.speaker.text(prompt) if isinstance(prompt, str) else prompt
