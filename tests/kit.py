@@ -110,18 +110,19 @@ def chat_rows(path: Path, count: int, seed: int = 0) -> Path:
 
 
 def exact_norms() -> None:
-    """Let Qwen2's norms compute in the model's own type.
+    """Let the norms of Qwen2 and Qwen3 compute in the model's own type.
 
     transformers casts to float32 in them, which hides differences below 1e-7 in float64 models.
     """
     from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+    from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
     def forward(self: Any, x: Tensor) -> Tensor:
         root = (x.square().mean(-1, keepdim=True) + self.variance_epsilon).rsqrt()
         scaled: Tensor = self.weight * x * root
         return scaled
 
-    Qwen2RMSNorm.forward = forward
+    Qwen2RMSNorm.forward = Qwen3RMSNorm.forward = forward
 
 
 def batch(rows: Sequence[tuple[Sequence[int], Sequence[bool]]]) -> Batch:

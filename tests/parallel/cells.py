@@ -124,7 +124,7 @@ class Found(NamedTuple):
 
 
 Cut = Sequence[Sequence[int]]
-Layouts = Sequence[str]
+Folders = tuple[str, str]
 FoundCells = dict[Cell, Found]
 
 
@@ -200,21 +200,25 @@ def batches(method: Method, layout: str, cut: Cut) -> list[Batch]:
     return [collate(rows(method), items, lay) for items in cut]
 
 
-def found(strategy: str, folders: tuple[str, str], cut: Cut, layouts: Layouts) -> FoundCells:
+def found(
+    strategy: str, folders: Folders, cut: Cut = CUT, of: Sequence[Cell] = CELLS
+) -> FoundCells:
     """Take a step of each cell of one placement, on this rank; return what it gives.
 
     Args:
         strategy: The placement.
         folders: Of the policy, and of the reference of a policy without adapters.
         cut: Items of each micro-batch, over all ranks.
-        layouts: Only cells of these.
+        of: Only these cells.
     """
     exact_norms()
     results: dict[Cell, Found] = {}
     for tuner, scored in product(TUNERS, (False, True)):
         policy, frozen = _placed(tuner, scored, strategy, folders)
-        for layout in layouts:
-            cells = [c for c in CELLS if (c.tuner, c.scored, c.layout) == (tuner, scored, layout)]
+        for layout in LAYOUTS:
+            cells = [c for c in of if (c.tuner, c.scored, c.layout) == (tuner, scored, layout)]
+            if not cells:
+                continue
             with ExitStack() as stack:
                 if layout != "padded":
                     models, two = [policy, *frozen.values()], rows(cells[-1].options)
@@ -238,7 +242,7 @@ def _step(cell: Cell, policy: Placement, frozen: Mapping[str, Placement], cut: C
 
 
 def _placed(
-    tuner: str, scored: bool, strategy: str, folders: tuple[str, str]
+    tuner: str, scored: bool, strategy: str, folders: Folders
 ) -> tuple[Placement, dict[str, Placement]]:
     """Return the policy, and frozen models by role."""
     world = torch.distributed.is_initialized()
@@ -259,6 +263,18 @@ def _placed(
     return policy, {"reference": place(other, "reference", None, 0.0, site)}
 
 
-def found_on_ranks(folders: tuple[str, str]) -> dict[str, FoundCells]:
-    """Return what all cells give on each placement of several ranks: run on each of them."""
-    return {strategy: found(strategy, folders, CUT, LAYOUTS) for strategy in ("ddp", "fsdp", "tp")}
+def found_on_ranks(
+    folders: Folders, others: Folders, of: Sequence[Cell]
+) -> dict[tuple[str, str], FoundCells]:
+    """Return what cells give on each placement of several ranks: run on each of them.
+
+    Args:
+        folders: Of models with which all cells are taken.
+        others: Of models of another architecture.
+        of: The cells that are taken with them.
+    """
+    return {
+        (architecture, strategy): found(strategy, pair, of=cells)
+        for architecture, pair, cells in (("qwen2", folders, CELLS), ("qwen3", others, of))
+        for strategy in ("ddp", "fsdp", "tp")
+    }
