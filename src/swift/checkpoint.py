@@ -306,6 +306,14 @@ class State:
             )
         return whole
 
+    def starting(self, prefix: str) -> dict[str, Tensor]:
+        """Return tensors that lie whole in one piece, by what follows `prefix` in their names."""
+        return {
+            name.removeprefix(prefix): self._files[pieces[0][0]].get_tensor(name)
+            for name, pieces in self._pieces.items()
+            if name.startswith(prefix)
+        }
+
 
 def _overlay(target: Tensor, at: Sequence[int], piece: Tensor, begin: Sequence[int]) -> None:
     """Copy what `piece` (at `begin`) and `target` (at `at`) share."""

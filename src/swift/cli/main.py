@@ -30,6 +30,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
     ),
     "cpo": ("Train", "swift.cli.train:main", "Contrastive preference optimisation of pairs"),
     "simpo": ("Train", "swift.cli.train:main", "Simple preference optimisation of pairs"),
+    "grpo": (
+        "Train",
+        "swift.cli.train:main",
+        "Group relative policy optimisation: judged answers of its own",
+    ),
     "rm": ("Train", "swift.cli.train:main", "A reward model, on pairs of answers"),
     "check": ("Train", "swift.cli.check:main", "Say beforehand whether a run would be wasted"),
     "chat": ("Use", "swift.cli.chat:main", "Talk with a model or a run"),
@@ -47,7 +52,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
 }
 """verb -> (group in the help, module:function, what it does). The function gets (verb, words)."""
 
-LATER = ("kto", "orpo", "simpo", "ppo", "grpo", "quantise", "estimate", "web")
+LATER = ("ppo", "quantise", "estimate", "web")
 """Verbs of later versions: whoever tries one is told so."""
 
 

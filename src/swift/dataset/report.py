@@ -197,7 +197,7 @@ class Report:
         """Return a few lines for people: what there is, and a line for each trouble."""
         share = self.supervised / self.tokens if self.tokens else 0.0
         text = f"{self.samples:,} samples of {self.rows:,} rows, {self.tokens:,} tokens"
-        text += f", {share:.0%} supervised"
+        text += f", {share:.0%} supervised" if self.supervised else ""
         text += f", {self.lost:,} cut off" if self.lost else ""
         for name in self.by_count():
             text += f"\n  {self.line(name)}"

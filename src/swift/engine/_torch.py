@@ -46,6 +46,7 @@ class TorchEngine:
         self._exchange: _Exchange | None = None
         """Asked for, and done once nobody is answered."""
 
+        self._steps = 0
         self._closed = self._drain = False
         self._thread = threading.Thread(target=self._work, name="swift-engine", daemon=True)
         self._thread.start()
@@ -91,13 +92,18 @@ class TorchEngine:
         if self._renewal is None:
             what = "a model that lies on several devices takes no other weights"
             raise PlanError(Problem(where="model.device_map", what=what, fix="give it one device"))
-        exchange = _Exchange(fresh)
+        exchange = _Exchange()
         self._inbox.put(exchange)
-        while not exchange.done.wait(1.0):
+        while not exchange.idle.wait(1.0):
             if not self._thread.is_alive():  # it ended before it saw this
                 raise _closed()
-        if exchange.error is not None:
-            raise exchange.error
+        try:  # here, not on the engine's thread: it may take all ranks to yield a weight
+            if exchange.idle_forever:
+                raise _closed()
+            self._renewal.take(fresh)
+            self._queue.version = fresh.version
+        finally:
+            exchange.done.set()
 
     def load(self) -> Load:
         """Return how busy it is."""
@@ -106,6 +112,7 @@ class TorchEngine:
             waiting=len(self._queue.waiting) + self._inbox.qsize(),
             blocks=self._pool.total - self._pool.free,
             blocks_total=self._pool.total,
+            steps=self._steps,
         )
 
     def close(self, drain: bool = False) -> None:
@@ -149,12 +156,13 @@ class TorchEngine:
                     # Whatever broke, those who wait for an answer must hear of it.
                     _log.exception("a step failed")
                     self._queue.fail("error", f"{type(error).__name__}: {error}")
+                self._steps += 1
         while not self._inbox.empty():
             late = self._inbox.get()
             if isinstance(late, list):
                 self._queue.waiting.extend(late)
             elif late is not None:
-                late.end(_closed())
+                late.end()
         self._queue.fail("cancelled")
 
     def _take_in(self) -> bool:
@@ -166,12 +174,13 @@ class TorchEngine:
         while True:
             if self._closed and not (self._drain and (busy or self._inbox.qsize() > 1)):
                 if self._exchange is not None:
-                    self._exchange.end(_closed())
+                    self._exchange.end()
                 return False
             if self._exchange is not None:
                 if busy:
                     return True
-                self._renew(self._exchange)
+                self._exchange.idle.set()
+                self._exchange.done.wait()
                 self._exchange = None
             try:
                 new = self._inbox.get(block=not busy)
@@ -182,15 +191,6 @@ class TorchEngine:
             elif new is not None:
                 self._queue.waiting.extend(new)
                 busy = True
-
-    def _renew(self, exchange: _Exchange) -> None:
-        assert self._renewal is not None
-        try:
-            self._renewal.take(exchange.fresh)
-            self._queue.version = exchange.fresh.version
-            exchange.end()
-        except Exception as error:  # whatever it is, it is told to whoever asked
-            exchange.end(error)
 
     def _step(self, pieces: Sequence[tuple[Answer, Piece]]) -> None:
         step = Step(self._pool, [p for _, p in pieces], self._device)
@@ -238,15 +238,16 @@ class TorchEngine:
 
 
 class _Exchange:
-    """An exchange of weights that somebody waits for."""
+    """An exchange of weights: whoever asked for it does it, while the engine's thread waits."""
 
-    def __init__(self, fresh: Fresh) -> None:
-        self.fresh, self.done = fresh, threading.Event()
-        self.error: Exception | None = None
+    def __init__(self) -> None:
+        self.idle, self.done = threading.Event(), threading.Event()
+        self.idle_forever = False
 
-    def end(self, error: Exception | None = None) -> None:
-        self.error = error
-        self.done.set()
+    def end(self) -> None:
+        """Let go of who waits for it: the engine has ended."""
+        self.idle_forever = True
+        self.idle.set()
 
 
 def _closed() -> UserError:

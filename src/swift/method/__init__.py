@@ -42,6 +42,11 @@ class Method(Component):
     """The task where none is said: see `Recipe.task`."""
 
     @property
+    def heat(self) -> float:
+        """What logits are divided by before they become log-probabilities."""
+        return 1.0
+
+    @property
     def needs(self) -> frozenset[Need]:
         """What the forward with gradient gives per supervised token."""
         return frozenset({"logp"})
@@ -74,4 +79,4 @@ class Method(Component):
         raise NotImplementedError
 
 
-methods: Registry[Method] = Registry("method", "swift.method", later=("ppo", "grpo"))
+methods: Registry[Method] = Registry("method", "swift.method", later=("ppo",))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from swift.plan.speech import trial
 from swift.recipe import Dataset
 from swift.run.given import NOTHING, Given
 from swift.run.kept import once, progress, written
+from swift.run.questions import questions
 from swift.run.rows import Live, samples
 from swift.run.sizes import crowded, large
 
@@ -65,6 +66,9 @@ class Prepared:
     reports: Mapping[str, Report] = field(default_factory=dict)
     """What became of the rows: "train", and "validation" where there is one."""
 
+    questions: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
+    """Of an online method: the sample of each stored item of "train" and of "validation"."""
+
 
 def prepare(
     plan: Plan, event: Event, given: Given = NOTHING, *, near_leaks: bool = False
@@ -85,6 +89,7 @@ def prepare(
     tried = _tried(plan, event)
     template = tried.template if tried else None
     reports: dict[str, Report] = {}
+    asked: dict[str, Sequence[Sample]] = {}
     crowded(plan, event)
 
     def encoded(named: tuple[Dataset, ...], split: str, live: Live) -> Encoded:
@@ -99,7 +104,12 @@ def prepare(
             found = samples(plan, named, split, live, tried, report)
             return _encoded(plan, found, report, tried, tokenizer, tell, folder, progress(event))
 
-        made = once(plan, named if live is None else (), split, tried, make, hear)
+        if recipe.method.wants == "prompts":
+            report = reports[split] = _report(plan)
+            found = samples(plan, named, split, live, tried, report)
+            made, asked[split] = questions(plan, found, tried, tokenizer, report)
+        else:
+            made = once(plan, named if live is None else (), split, tried, make, hear)
         return distinct(made, reports[split], near=recipe.data.near_duplicates)
 
     stream: Stream | None = None
@@ -115,6 +125,7 @@ def prepare(
         validation = encoded((Dataset(name=str(held)),), "validation", given.validation)
     elif held:
         everything, validation = _shared(plan, held, everything, reports, event)
+        asked["validation"] = asked.get("train", ())
     if validation is not None:
         validation = _unseen(everything, validation, reports["validation"], near_leaks)
     for split, report in reports.items():
@@ -133,6 +144,7 @@ def prepare(
         pad_id=tokenizer.pad_id,
         reports=reports,
         stream=stream,
+        questions=asked,
     )
 
 

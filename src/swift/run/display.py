@@ -78,6 +78,7 @@ class Display:
         speed = event["tokens"] / max(event["seconds"], 1e-9)
         words = {
             "loss": f"{event['loss']:.4f}",
+            **({"reward": f"{event['reward']:.3f}"} if "reward" in event else {}),
             "lr": f"{event['learning_rate']:.2e}",
             "tok/s": f"{speed:,.0f}",
             "mem": f"{event['memory_mb']:,.0f}MB",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -18,10 +18,13 @@ from swift.seam.types import Batch
 
 if TYPE_CHECKING:
     from swift.dataset.encoded import Encoded
-    from swift.parallel import Placement
+    from swift.parallel import Piece, Placement
     from swift.plan import Plan
     from swift.run.data import Prepared
+    from swift.run.rollout import RolloutFeed
     from swift.run.streamed import StreamFeed
+
+    AnyFeed: TypeAlias = "RunFeed | StreamFeed | RolloutFeed"
 
 
 class Laid:
@@ -137,14 +140,22 @@ class RunFeed:
         """Return this rank's validation batches, longest first."""
         return self._validation
 
+    def told(self, number: int) -> Mapping[str, float]:
+        """Return what else there is to be told of a step: nothing."""
+        return {}
+
     def position(self, done: int) -> None:
         """Return what a checkpoint must know of the data after `done` steps: nothing more."""
 
-    def go_on(self, card: Card) -> None:
+    def pieces(self, done: int) -> Sequence[Piece]:
+        """Return tensors that a checkpoint must hold after `done` steps: none."""
+        return ()
+
+    def go_on(self, card: Card, checkpoint: Path) -> None:
         """Continue from a checkpoint: a step is a function of its number."""
 
 
-def begin_at(feed: RunFeed | StreamFeed, checkpoint: Path, prepared: Prepared) -> int:
+def begin_at(feed: AnyFeed, checkpoint: Path, prepared: Prepared) -> int:
     """Let the feed go on from `checkpoint`, and return the steps done there.
 
     Raises:
@@ -166,5 +177,5 @@ def begin_at(feed: RunFeed | StreamFeed, checkpoint: Path, prepared: Prepared) -
     ]
     if problems:
         raise PlanError(problems)
-    feed.go_on(card)
+    feed.go_on(card, checkpoint)
     return card.step

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from swift.core.errors import Problem, TrainingError
+from swift.core.errors import Interrupted, Problem, SwiftError, TrainingError
 from swift.method import Method
 from swift.parallel import Placement, Stepped, Sums
 from swift.seam.device import peak_memory
@@ -31,6 +31,9 @@ class Feed(Protocol):
 
     def epoch(self, number: int) -> float:
         """Return the passes over the data done after a step."""
+
+    def told(self, number: int) -> Mapping[str, float]:
+        """Return what else there is to be told of a step."""
 
     def validation(self) -> list[list[Batch]]:
         """Return this rank's validation batches, in groups to be run at once."""
@@ -62,6 +65,9 @@ class Job:
     asked_to_stop: Callable[[], int]
     """Number of the signal that asked for the end, or 0."""
 
+    judge: Callable[[int], Mapping[str, float]] | None = None
+    """Says how good the policy is after so many steps, where the loss on held-out rows does not."""
+
 
 class Lap:
     """Time between two steps, everything in between counted."""
@@ -87,19 +93,30 @@ def run(job: Job, start: int = 0) -> str:
     Raises:
         TrainingError: The loss or the gradient is not a number.
     """
-    total, lap = job.feed.total, Lap()
+    total, lap, saved = job.feed.total, Lap(), start
     for number in range(start, total):
-        batches = job.feed.step(number)
+        try:
+            batches = job.feed.step(number)
+        except SwiftError as error:  # what was to come did not: what is done is kept
+            if number > saved:
+                job.save(number)
+            if isinstance(error, Interrupted):
+                return "interrupted"
+            raise
         rate = job.rate(number)
         sums, stepped, stop = one_step(job, batches, rate)
         _check(number, sums, stepped, batches)
         done = number + 1
         _report(job, done, sums, stepped, rate, lap)
         last = done == total
-        if job.feed.validation() and (last or stop or _due(done, job.eval_every)):
-            job.event("eval", step=done, **evaluate(job))
+        if last or stop or _due(done, job.eval_every):
+            if job.judge is not None:
+                job.event("eval", step=done, **job.judge(done))
+            elif job.feed.validation():
+                job.event("eval", step=done, **evaluate(job))
         if last or stop or _due(done, job.save_every):
             job.save(done)
+            saved = done
         if stop and not last:
             return "interrupted"
     return "finished"
@@ -113,7 +130,9 @@ def one_step(job: Job, batches: Sequence[Batch], rate: float) -> tuple[Sums, Ste
     """
     method, placement = job.method, job.placement
     whole, stop = _weigh(job, batches)
-    rows = with_constants(job, batches)
+    rows = [b.rows for b in batches]
+    if method.scope == "step":
+        rows = with_constants(method, placement, job.frozen, batches)
 
     def terms(number: int, out: Outputs) -> tuple[Tensor, Metrics]:
         found = method.terms(out, rows[number].beside(out.logp_N))
@@ -137,20 +156,25 @@ def _weigh(job: Job, batches: Sequence[Batch]) -> tuple[dict[str, float], bool]:
     return {part: total or 1.0 for part, total in zip(parts, totals, strict=True)}, stop > 0
 
 
-def with_constants(job: Job, batches: Sequence[Batch]) -> list[Rows]:
-    """Run the method's passes and merge its constants into the rows.
+def with_constants(
+    method: Method,
+    placement: Placement,
+    frozen: Mapping[str, Placement],
+    batches: Sequence[Batch],
+) -> list[Rows]:
+    """Run the method's passes and merge its constants into the rows: of a step, or a rollout.
 
     Of a fixed pass the sums over rows may be there already: they were computed once, and kept.
     """
     rows, aside = [b.rows for b in batches], [(b.aside or b).rows for b in batches]
     outs: list[dict[str, Outputs]] = [{} for _ in batches]
-    for name, wanted in job.method.passes.items():
+    for name, wanted in method.passes.items():
         read = rows if wanted.rows == "main" else aside
         column = f"{wanted.role}_logp_B"
         if wanted.fixed and all(column in r.columns for r in read):
             continue
         asked = [b.aside or b for b in batches] if read is aside else batches
-        owner = job.frozen.get(wanted.role, job.placement)
+        owner = frozen.get(wanted.role, placement)
         for i, out in enumerate(owner.no_grad(asked, wanted.role, wanted.needs)):
             outs[i][name] = out
             if wanted.fixed:
@@ -160,10 +184,10 @@ def with_constants(job: Job, batches: Sequence[Batch]) -> list[Rows]:
         rows=rows,
         outs=outs,
         aside=aside,
-        sum=job.placement.reduce,
-        gather=job.placement.gather,
+        sum=placement.reduce,
+        gather=placement.gather,
     )
-    columns = job.method.constants(view)
+    columns = method.constants(view)
     return [replace(r, columns={**r.columns, **c}) for r, c in zip(rows, columns, strict=True)]
 
 
@@ -172,7 +196,7 @@ def evaluate(job: Job) -> dict[str, float]:
     sums: dict[str, Tensor] = {}
     weight: dict[str, float] = {}
     for batches in job.feed.validation():
-        rows = with_constants(job, batches)
+        rows = with_constants(job.method, job.placement, job.frozen, batches)
         outs = job.placement.no_grad(batches, "policy", job.method.needs)
         for out, row in zip(outs, rows, strict=True):
             found = job.method.terms(out, row.beside(out.logp_N))
@@ -232,6 +256,7 @@ def _report(job: Job, done: int, sums: Sums, stepped: Stepped, rate: float, lap:
         **lap.take(),
         memory_mb=round(peak_memory() / 1e6, 1),
         **means,
+        **job.feed.told(done - 1),
         **({"skipped": True} if stepped.skipped else {}),
         **({"loss_scale": stepped.scale} if stepped.scale != 1.0 else {}),
     )

@@ -46,7 +46,13 @@ COMPANIONS = (
 
 
 def save(
-    plan: Plan, placement: Placement, run: Path, ranks: Ranks, step: int, facts: dict[str, Any]
+    plan: Plan,
+    placement: Placement,
+    run: Path,
+    ranks: Ranks,
+    step: int,
+    facts: dict[str, Any],
+    beside: Sequence[Piece] = (),
 ) -> Path:
     """Write checkpoint-`step` aside, sync it, rename it. Collective.
 
@@ -57,6 +63,7 @@ def save(
         ranks: This process.
         step: Optimiser steps done.
         facts: total_steps, template, ends, data: what the card says of the run.
+        beside: What else this rank's state holds.
     """
     final = run / f"checkpoint-{step}"
     aside = run / f".checkpoint-{step}.partial"
@@ -64,7 +71,7 @@ def save(
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
     barrier()
-    pieces = [*placement.state(), *_generators(ranks.rank, plan.device)]
+    pieces = [*placement.state(), *_generators(ranks.rank, plan.device), *beside]
     write_state(aside, ranks.rank, pieces, {"python": _python_generator()})
     tuner = plan.recipe.tuner
     weights = placement.weights(trained_only=tuner.adapters)

@@ -43,10 +43,14 @@ class ModelSource:
         live: Mapping[str, nn.Module] | None = None,
         quant: Quant | None = None,
         scored: bool = False,
+        heat: float = 1.0,
     ) -> None:
-        """Take what a plan says; `scored`: with a head of one number instead of one of words."""
+        """Take what a plan says.
+
+        `scored`: with a head of one number instead of one of words; `heat` divides the logits.
+        """
         self._facts, self._tuner, self._attention, self._seed = facts, tuner, attention, seed
-        self._quant, self._scored = quant, scored
+        self._quant, self._scored, self._heat = quant, scored, heat
         self._frozen = getattr(torch, dtype)
         self._trained = torch.float64 if dtype == "float64" else torch.float32
         self._recompute = gradient_checkpointing
@@ -56,14 +60,16 @@ class ModelSource:
 
     def build(self, role: str) -> LogProbs | Scores:
         """Return the skeleton; the policy has the tuner attached, another role is the base."""
-        seam = Scores if self._scored else LogProbs
         model = self._bare(role)
         if role != "policy":
-            return seam(model.requires_grad_(False))
+            return self._seam(model.requires_grad_(False))
         if self._recompute:
             model.activation_checkpointing_enable()  # type: ignore[operator]
         adapted = hasattr(model, "peft_config")
-        return seam(model if adapted else self._tuner.attach(model))
+        return self._seam(model if adapted else self._tuner.attach(model))
+
+    def _seam(self, model: nn.Module) -> LogProbs | Scores:
+        return Scores(model) if self._scored else LogProbs(model, self._heat)
 
     def _bare(self, role: str) -> nn.Module:
         """Return the live model of a role, or the skeleton of the folder's.

@@ -8,8 +8,9 @@ again without encoding. So every sample is trained on once a pass, killed or not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swift.checkpoint import Card
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from swift.chat.message import Sample
     from swift.dataset.encoded import Encoded
     from swift.dataset.report import Report
-    from swift.parallel import Placement
+    from swift.parallel import Piece, Placement
     from swift.plan import Plan
     from swift.run.data import Prepared
 
@@ -157,7 +158,15 @@ class StreamFeed:
         """Return where the stream stands after `done` steps."""
         return {**self._stream.at.model_dump(), "steps": done - self._first}
 
-    def go_on(self, card: Card) -> None:
+    def told(self, number: int) -> Mapping[str, float]:
+        """Return what else there is to be told of a step: nothing."""
+        return {}
+
+    def pieces(self, done: int) -> Sequence[Piece]:
+        """Return tensors that a checkpoint must hold after `done` steps: none."""
+        return ()
+
+    def go_on(self, card: Card, checkpoint: Path) -> None:
         """Continue from where a checkpoint's stream stood."""
         self._stream.go_to(Position.model_validate(card.stream or {}))
 

@@ -17,18 +17,19 @@ from swift.model.skeleton import attention_of
 from swift.parallel import Placement, Site, strategies
 from swift.run.curves import draw_at_end
 from swift.run.data import Prepared, prepare, write_reports
-from swift.run.feed import RunFeed, begin_at
+from swift.run.feed import begin_at
 from swift.run.folder import check_space, ending
 from swift.run.given import NOTHING, Given
 from swift.run.loop import Job, run
 from swift.run.packing import end_to_end
 from swift.run.reference import referred
 from swift.run.reporting import Reporting
+from swift.run.rollout import RolloutFeed, online
 from swift.run.save import restore, save, size_of
 from swift.run.schedule import rate
 from swift.run.signals import Signals
 from swift.run.source import ModelSource
-from swift.run.streamed import StreamFeed, feed_of
+from swift.run.streamed import feed_of
 from swift.seam.device import address, ready
 from swift.seam.segments import SEGMENTED
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from swift.model.facts import ModelFacts
     from swift.plan import Plan
+    from swift.run.feed import AnyFeed
 
 
 def train(
@@ -118,7 +120,23 @@ def _train(
             end_to_end=bool(flat),
             live=bool(given.models),
         )
-        feed = feed_of(plan, prepared, policy, end_to_end=flat)
+        feed: AnyFeed
+        if plan.recipe.method.scope == "rollout":
+            feed = online(
+                plan,
+                prepared,
+                policy,
+                frozen,
+                ranks,
+                given,
+                folder,
+                event,
+                asked_to_stop=lambda: signals.asked,
+                end_to_end=bool(flat),
+            )
+            stack.callback(feed.close)
+        else:
+            feed = feed_of(plan, prepared, policy, end_to_end=flat)
         check_space(folder, size_of(policy, plan.recipe.tuner.adapters), plan.recipe.train.keep)
         start = _begin(plan, prepared, policy, feed, resume, ranks, event)
 
@@ -130,7 +148,7 @@ def _train(
                 "data": prepared.fingerprint,
                 "stream": feed.position(step),
             }
-            path = save(plan, policy, folder, ranks, step, facts)
+            path = save(plan, policy, folder, ranks, step, facts, feed.pieces(step))
             event("save", step=step, folder=path.name)
 
         job = _job(plan, policy, frozen, feed, write, event, signals)
@@ -183,6 +201,7 @@ def _source(plan: Plan, facts: ModelFacts, given: Given) -> ModelSource:
         live=given.models,
         quant=recipe.quant,
         scored="score" in recipe.method.needs,
+        heat=recipe.method.heat,
     )
 
 
@@ -196,7 +215,7 @@ def _begin(
     plan: Plan,
     prepared: Prepared,
     policy: Placement,
-    feed: RunFeed | StreamFeed,
+    feed: AnyFeed,
     resume: Path | None,
     ranks: Ranks,
     event: Callable[..., None],
@@ -229,7 +248,7 @@ def _job(
     plan: Plan,
     policy: Placement,
     frozen: dict[str, Placement],
-    feed: RunFeed | StreamFeed,
+    feed: AnyFeed,
     write: Callable[[int], None],
     event: Callable[..., None],
     signals: Signals,
@@ -248,6 +267,7 @@ def _job(
         save=write,
         event=event,
         asked_to_stop=lambda: signals.asked,
+        judge=feed.judge if isinstance(feed, RolloutFeed) and feed.judges else None,
     )
 
 

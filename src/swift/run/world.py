@@ -6,6 +6,7 @@ import datetime
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch.distributed as dist
 
@@ -69,3 +70,33 @@ def barrier() -> None:
     """Wait for all ranks."""
     if dist.is_initialized():
         dist.barrier()
+
+
+@contextmanager
+def on_every_rank() -> Iterator[None]:
+    """Let an error within it be raised on all ranks, so that none waits for another."""
+    error: SwiftError | None = None
+    try:
+        yield
+    except SwiftError as raised:
+        error = raised
+    agreed(error)
+
+
+def agreed(error: SwiftError | None, share: Any = None) -> list[Any]:
+    """Return what every rank has to share, on every rank; the first error is raised on all.
+
+    Raises:
+        SwiftError: Of some rank.
+    """
+    if not dist.is_initialized():
+        if error is not None:
+            raise error
+        return [share]
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, (error, share))
+    for rank, (raised, _) in enumerate(found):
+        if raised is not None:
+            raised.told = rank != dist.get_rank()
+            raise raised
+    return [shared for _, shared in found]

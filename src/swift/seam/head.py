@@ -15,7 +15,7 @@ no more than `_KEEP_BYTES`, the forward keeps p).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -43,6 +43,11 @@ class Post:
 
     columns: int | None = None
     """How many of the first columns are tokens; None where all are."""
+
+    def heated(self, heat: float) -> Post:
+        """Return what the model does, and a division by `heat` after it."""
+        cap = None if self.softcap is None else self.softcap / heat
+        return replace(self, mul=self.mul / heat, softcap=cap)
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Return transformed logits [..., columns], out of place."""

@@ -27,9 +27,10 @@ from swift.seam.types import IGNORE, Need, Outputs
 class LogProbs(nn.Module):
     """A causal language model as a function from tokens to log-probabilities of labels."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, heat: float = 1.0) -> None:
+        """Take a causal language model; its logits are divided by `heat`."""
         super().__init__()
-        self.model = model
+        self.model, self._heat = model, heat
         self._post: Post | None = None
         self._head: tuple[nn.Module, ...] = ()  # a tuple, lest it be registered a second time
 
@@ -58,7 +59,8 @@ class LogProbs(nn.Module):
             mean_logp="mean_logp" in needs,
         )
         if self._post is None:
-            self._post, hidden = _probe(self.model, head, inputs)
+            post, hidden = _probe(self.model, head, inputs)
+            self._post = post.heated(self._heat)
             with speaking(head, ask.bind(head, self._post)):
                 return _outputs(head(hidden))
         got: list[Answer] = []

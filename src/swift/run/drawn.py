@@ -1,0 +1,153 @@
+"""Answers that were drawn: what is known of each, and the file that keeps them.
+
+A run folder has `rollouts/000012.jsonl`: one answer a line, with its tokens, their log p as the
+engine had it, what each reward said, and how many steps the policy had taken that drew it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from swift.chat.message import Message
+from swift.core.errors import PlanError, Problem
+from swift.core.files import write_text
+from swift.dataset.encoded import Block, Encoded, Store
+from swift.reward import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from swift.chat.message import Sample
+    from swift.reward.together import Judged
+
+FOLDER = "rollouts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A question and what was said to it, all turns together."""
+
+    group: int
+    """Number of the question in its rollout: answers to one question share it."""
+
+    origin: str
+    """Where the question came from: "mine.jsonl:17"."""
+
+    prompt: Sequence[int]
+    """Its tokens."""
+
+    ids: Sequence[int]
+    """All tokens after the prompt: what the model said, and replies to it."""
+
+    own: Sequence[bool]
+    """Which of them the model said."""
+
+    logprobs: Sequence[float]
+    """Of those that it said, in nats, as the engine had them: before temperature and filters."""
+
+    text: str
+    """The last thing it said."""
+
+    said: Sequence[Mapping[str, Any]] = ()
+    """Messages between the prompt and the last answer, where there were several turns."""
+
+    finish: str = "stop"
+    version: int = 0
+    """Optimiser steps that the policy had taken."""
+
+    rewards: Mapping[str, float | None] = field(default_factory=dict)
+    """What each reward said, without its weight."""
+
+    reward: float | None = None
+    """Their weighted sum; None where none applied."""
+
+    def answer(self, sample: Sample) -> Answer:
+        """Return it as rewards see it."""
+        return Answer(
+            prompt=[*sample.chosen, *map(_message, self.said)],
+            text=self.text,
+            ids=self.ids,
+            finish=self.finish,
+            solution=sample.solution,
+            columns=sample.columns,
+            version=self.version,
+        )
+
+
+def _message(said: Mapping[str, Any]) -> Message:
+    more = {key: value for key, value in said.items() if key not in ("role", "content")}
+    return Message(role=said["role"], content=said["content"], more=more)
+
+
+def valued(drawn: Sequence[Drawn], judged: Judged) -> list[Drawn]:
+    """Return answers with what the rewards say of them."""
+    return [
+        replace(
+            one,
+            rewards={n: v[i] for n, v in zip(judged.names, judged.values, strict=True)},
+            reward=judged.total[i] if judged.applies[i] else None,
+        )
+        for i, one in enumerate(drawn)
+    ]
+
+
+def rows_of(drawn: Sequence[Drawn], *, mask_truncated: bool) -> Encoded:
+    """Return answers as rows to train on: what the model said carries the loss."""
+    store = Store(sides=1, columns=("reward", "group"))
+    for one in drawn:
+        left_out = mask_truncated and one.finish == "length"
+        own = np.asarray(one.own, dtype=np.bool_) & (not left_out)
+        store.add(
+            Block(
+                np.array([*one.prompt, *one.ids], dtype=np.int32),
+                np.concatenate([np.zeros(len(one.prompt), dtype=np.bool_), own]),
+                np.array([len(one.prompt) + len(one.ids)]),
+                [one.origin],
+                (),
+                {
+                    "reward": [float("nan") if one.reward is None else one.reward],
+                    "group": [float(one.group)],
+                },
+            )
+        )
+    return store.close()
+
+
+def path_of(run: Path, rollout: int) -> Path:
+    """Return the file of a rollout's answers."""
+    return run / FOLDER / f"{rollout:06d}.jsonl"
+
+
+def keep(run: Path, rollout: int, drawn: Iterable[Drawn]) -> None:
+    """Write the answers of a rollout, whole or not at all."""
+    path = path_of(run, rollout)
+    path.parent.mkdir(exist_ok=True)
+    lines = (json.dumps(vars(one), ensure_ascii=False, default=list) for one in drawn)
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def kept(run: Path, rollout: int) -> list[Drawn]:
+    """Return the answers of a rollout.
+
+    Raises:
+        PlanError: They are not there, or not what was written.
+    """
+    path = path_of(run, rollout)
+    try:
+        return list(_read(path))
+    except (OSError, ValueError, TypeError) as error:
+        what = f"the answers that this checkpoint stands in the middle of are not there: {error}"
+        fix = "resume from a checkpoint before them, or start a new run"
+        raise PlanError(Problem(where=str(path), what=what, fix=fix)) from error
+
+
+def _read(path: Path) -> Iterator[Drawn]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield Drawn(**json.loads(line))
