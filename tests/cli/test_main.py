@@ -47,6 +47,12 @@ def test_an_unknown_verb_is_answered_with_the_nearest(capsys: pytest.CaptureFixt
     assert "fix: one of guide, demo, train, pt, sft, dpo" in capsys.readouterr().err
 
 
+def test_a_verb_of_another_toolkit_is_told_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rollout", "--model", "nano"]) == 2
+    said = "swift has no verb `rollout`\n     fix: run `swift serve MODEL --sync`\n"
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize("verb", list(cli.VERBS))
 def test_every_verb_has_its_function(verb: str) -> None:
     assert callable(cli._load(cli.VERBS[verb][1]))

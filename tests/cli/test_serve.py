@@ -51,7 +51,10 @@ def test_an_engine_of_a_later_version_says_so(
 ) -> None:
     assert main(["serve", "nano", "--serving_backend", name]) == 2
     said = capsys.readouterr().err
-    assert f"the engine `{name}` comes with a later version\n     fix: write `torch`" in said
+    assert (
+        f"the engine `{name}` comes with a later version\n     fix: write `server` or `torch`"
+        in said
+    )
 
 
 def test_two_models_are_one_too_many() -> None:

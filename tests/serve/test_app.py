@@ -271,7 +271,7 @@ def test_a_draining_server_takes_nothing_new(live: Live, fake: Fake) -> None:
 def test_health_tells_the_load(live: Live, fake: Fake) -> None:
     fake.waiting = 2
     busy = {"running": 0, "waiting": 2, "blocks": 0, "blocks_total": 8}
-    assert live.ask("/health") == (200, {"status": "ok", **busy})
+    assert live.ask("/health") == (200, {"status": "ok", **busy, "version": 0})
 
 
 def test_a_mistake_of_ours_says_nothing_of_itself(live: Live, fake: Fake) -> None:

@@ -21,6 +21,7 @@ Serve a model, a run (its newest checkpoint) or a PEFT adapter with OpenAI's API
 
   --model MODEL            the same as the word by itself: a name or a folder
   --adapter RUN            an adapter, where the model is its base
+  --sync                   let a training exchange the weights (engine: server): see serve.sync
 """
 
 

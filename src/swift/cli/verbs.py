@@ -27,6 +27,9 @@ class Verb:
     act: Act
 
 
+INSTEAD = {"rollout": "swift serve MODEL --sync"}
+"""Verbs of other toolkits -> what does the same here."""
+
 verbs: Table[Verb] = Table("verb", tuple, lambda verb: verb.name)
 """All that plug-ins brought."""
 
@@ -92,6 +95,8 @@ def _unknown(verb: str, theirs: list[str]) -> Problem:
 
     if verb in LATER:
         return Problem(what=f"`swift {verb}` comes with a later version")
+    if verb in INSTEAD:
+        return Problem(what=f"swift has no verb `{verb}`", fix=f"run `{INSTEAD[verb]}`")
     known = [*dict.fromkeys([*VERBS, *theirs])]
     close = get_close_matches(verb, known, n=1)
     others = ", ".join(known) + ("" if theirs else "; or name the plug-in: --plugins FILE")

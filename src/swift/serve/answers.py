@@ -33,13 +33,16 @@ class Shape:
     calls: Callable[[], Calls] | None = None
     """Makes the reader of an answer's calls; None: answers are text, whatever they hold."""
 
+    prompts: Sequence[Sequence[int]] = ()
+    """The prompt's tokens of each choice, where ids are told; none: they are not."""
+
     _reading: dict[int, Calls] = field(default_factory=dict)
     """Readers of the choices under way."""
 
     def whole(self, choices: Sequence[Delta], heads: Sequence[str], usage: Any) -> bytes:
         """Return the body that holds all choices; `heads` is what stands before each (echo)."""
         made = [
-            self._choice(i, head + delta.text, delta)
+            self._choice(i, head + delta.text, delta) | self._ids(i, delta)
             for i, (delta, head) in enumerate(zip(choices, heads, strict=True))
         ]
         return dump({**self._envelope(piece=False), "choices": made, "usage": usage})
@@ -95,6 +98,13 @@ class Shape:
             said = {"message": _message(new)}
         logprobs = self._logprobs(delta.logprobs, 0)
         return {"index": index, **said, "logprobs": logprobs, "finish_reason": new.finish}
+
+    def _ids(self, index: int, delta: Delta) -> dict[str, Any]:
+        """Return the ids that were read and said, and the version of the weights."""
+        if not self.prompts:
+            return {}
+        ids = {"prompt_token_ids": self.prompts[index], "token_ids": delta.ids}
+        return {**ids, "weights_version": delta.version}
 
     def _read(self, index: int, text: str, finish: str | None) -> Said:
         """Return what a choice says anew: text, thoughts, calls, and why it ends."""

@@ -177,7 +177,8 @@ class App:
         asking = Asking(self.engine, wanted, request.receive)
         asking.submit(param)
         chat = isinstance(body, ChatBody)
-        shape = Shape(model=self.name, tokens=self._tokens, chat=chat, calls=calls)
+        told = [one.ids for one in wanted] if body.return_token_ids else ()
+        shape = Shape(model=self.name, tokens=self._tokens, chat=chat, calls=calls, prompts=told)
         heads = [head for head in heads for _ in range(n)]
         size = sum(map(len, prompts))
         if body.stream:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _LONGEST = 16 << 30
 """Bytes of one part: its file lies on disk, one of its weights in memory."""
 
-_HEAD = 1 << 20
+_HEAD = 4 << 20
 """Bytes of the line before it."""
 
 _FILE = "adapter_model.safetensors"

@@ -68,6 +68,7 @@ class Body(BaseModel):
     min_tokens: int | None = Field(default=None, ge=0, lt=2**31)
     max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     logit_bias: dict[Id, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    return_token_ids: bool | None = None
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -86,6 +87,8 @@ class Body(BaseModel):
                 raise _lacking(name)
         if self.stream_options is not None and not self.stream:
             raise Refusal(400, "`stream_options` goes with `stream: true`", param="stream_options")
+        if self.return_token_ids and self.stream:
+            raise _lacking("return_token_ids", " with `stream`")
 
     @property
     def usage_wanted(self) -> bool:
