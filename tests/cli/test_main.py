@@ -48,7 +48,7 @@ def test_an_unknown_verb_is_answered_with_the_nearest(capsys: pytest.CaptureFixt
 
 
 def test_a_verb_of_another_toolkit_is_told_ours(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["rollout", "--model", "nano"]) == 2
+    assert cli.main(["rollout", "--model", "nano"]) == 2
     said = "swift has no verb `rollout`\n     fix: run `swift serve MODEL --sync`\n"
     assert capsys.readouterr().err == said
 
