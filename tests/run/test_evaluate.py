@@ -12,7 +12,7 @@ import pytest
 
 from swift.checkpoint import served
 from swift.core.errors import DataError
-from swift.engine import Delta, Engine, Load, Request, Sampling, Served
+from swift.engine import Delta, Engine, Fresh, Load, Request, Sampling, Served
 from swift.engine._torch import TorchEngine
 from swift.engine.torch import Torch
 from swift.run.evaluate import evaluate, evaluate_rows, folder_for, tally, wilson
@@ -37,7 +37,15 @@ class Parrot:
         deliver(Delta(text=text, ids=tuple(self.speaker.text(text)), finish="stop"))
         return lambda: None
 
+    def begin(
+        self, requests: Sequence[Request], deliver: Callable[[int, Delta], None]
+    ) -> Callable[[], None]:
+        raise NotImplementedError
+
     def generate(self, requests: Sequence[Request]) -> list[Delta]:
+        raise NotImplementedError
+
+    def sync(self, fresh: Fresh) -> None:
         raise NotImplementedError
 
     def load(self) -> Load:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,23 @@ class Fake:
         if delta is not None:
             deliver(delta)
         return lambda: self.cancelled.append(number)
+
+    def begin(
+        self, requests: Sequence[Request], deliver: Callable[[int, Delta], None]
+    ) -> Callable[[], None]:
+        cancels: list[Callable[[], None]] = []
+
+        def cancel() -> None:
+            while cancels:
+                cancels.pop(0)()
+
+        try:
+            for number, request in enumerate(requests):
+                cancels.append(self.submit(request, partial(deliver, number)))
+        except UserError:
+            cancel()
+            raise
+        return cancel
 
     def generate(self, requests: Sequence[Request]) -> list[Delta]:
         raise NotImplementedError

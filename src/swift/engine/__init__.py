@@ -193,6 +193,18 @@ class Engine(Protocol):
             UserError: The prompt is empty, has an unknown token, or leaves no room for an answer.
         """
 
+    def begin(
+        self, requests: Sequence[Request], deliver: Callable[[int, Delta], None]
+    ) -> Callable[[], None]:
+        """Queue requests that begin together, all or none; `deliver` is told whose a delta is.
+
+        Returns:
+            What cancels them, as `submit`'s.
+
+        Raises:
+            UserError: As `submit`.
+        """
+
     def generate(self, requests: Sequence[Request]) -> list[Delta]:
         """Return the whole answer of each request, in order; returns when all are done."""
 

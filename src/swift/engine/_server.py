@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from time import monotonic
@@ -57,8 +57,15 @@ class ServerEngine:
 
     def submit(self, request: Request, deliver: Callable[[Delta], None]) -> Callable[[], None]:
         """Ask for an answer. See Engine; what goes wrong there comes as a Delta "error"."""
-        self._check(request)
-        ask = _Ask(self, request, deliver)
+        return self.begin([request], lambda number, delta: deliver(delta))
+
+    def begin(
+        self, requests: Sequence[Request], deliver: Callable[[int, Delta], None]
+    ) -> Callable[[], None]:
+        """Ask for answers that begin together. See Engine."""
+        for request in requests:
+            self._check(request)
+        ask = _Ask(self, requests, deliver)
         loop = self._server.loop
         loop.call_soon_threadsafe(ask.start)
 
@@ -78,7 +85,7 @@ class ServerEngine:
         for request in requests:
             self._check(request)
         found: dict[int, Delta] = {}
-        self._server.run(self._all(requests, found))
+        self._server.run(self.hear(requests, found.__setitem__))
         return [found[i] for i in range(len(requests))]
 
     def sync(self, fresh: Fresh) -> None:
@@ -87,7 +94,7 @@ class ServerEngine:
             what = f"the server {self._server.place} takes no other weights"
             raise PlanError(Problem(where="engine.url", what=what, fix="serve it with --sync"))
         for part in parts(fresh):
-            self._server.run(self._put(part))
+            self._server.run(self._patiently(partial(self._put, part)))
 
     def load(self) -> Load:
         """Return how busy it is."""
@@ -101,15 +108,22 @@ class ServerEngine:
             self._server.run(self._end(drain))
             self._server.close()
 
-    async def listen(self, requests: Sequence[Request], hear: Callable[[int, Delta], None]) -> None:
-        """Ask for answers in one POST; `hear` gets what comes of each, by its place.
+    async def hear(self, requests: Sequence[Request], told: Callable[[int, Delta], None]) -> None:
+        """Ask for answers, in as few POSTs as the server takes them in."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for begin, end in _portions(requests):
+                    post = partial(self._post, requests[begin:end], begin, told)
+                    group.create_task(self._patiently(post))
+        except BaseExceptionGroup as errors:
+            raise first_of(errors) from None
 
-        A busy server is asked again; it is missing where it says nothing else for too long.
-        """
-        begun, body = monotonic(), asked(requests)
+    async def _patiently(self, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Act, again while the server is busy, which it may say for as long as it may be silent."""
+        begun = monotonic()
         while True:
             try:
-                return await self._once(body, len(requests), hear)
+                return await act()
             except Busy as busy:
                 waited = monotonic() - max(begun, self._server.heard)
                 if waited > self._seconds:
@@ -117,12 +131,14 @@ class ServerEngine:
                     raise self._server.missing(what) from None
             await asyncio.sleep(AGAIN)
 
-    async def _once(self, body: bytes, count: int, hear: Callable[[int, Delta], None]) -> None:
-        left = set(range(count))
-        async with aclosing(self._server.lines("POST", ANSWERS, body)) as lines:
+    async def _post(
+        self, requests: Sequence[Request], begin: int, told: Callable[[int, Delta], None]
+    ) -> None:
+        left = set(range(len(requests)))
+        async with aclosing(self._server.lines("POST", ANSWERS, asked(requests))) as lines:
             async for said in lines:
                 index, delta = self._read(said)
-                hear(index, delta)
+                told(begin + index, delta)
                 left -= {index} if delta.finish else set()
         if left:
             raise self._server.missing("broke off its answer")
@@ -133,22 +149,15 @@ class ServerEngine:
         except ValueError as error:
             raise self._server.missing(f"gave an answer that is none of swift's: {error}") from None
 
-    async def _all(self, requests: Sequence[Request], found: dict[int, Delta]) -> None:
-        """Ask for all, in as few POSTs as a server takes them in."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for begin, end in _portions(requests):
-                    hear = partial(_keep, found, begin)
-                    group.create_task(self.listen(requests[begin:end], hear))
-        except BaseExceptionGroup as errors:
-            raise first_of(errors) from None
-
     async def _put(self, part: Part) -> None:
         """Send one part of new weights, and wait until the server has taken it."""
         done = False
-        async with aclosing(self._server.lines("PUT", WEIGHTS, sent(part))) as lines:
-            async for _ in lines:
-                done = True
+        try:
+            async with aclosing(self._server.lines("PUT", WEIGHTS, sent(part))) as lines:
+                async for _ in lines:
+                    done = True
+        except UserError as error:
+            raise PlanError(error.problems) from None
         if not done:
             raise self._server.missing("broke off its answer")
 
@@ -177,24 +186,27 @@ class ServerEngine:
             return
         what = (
             f"the server {self._server.place} serves {said.get('id')}, whose tokens are others"
-            f" ({theirs}) than those of {self.served.id} ({ours})"
+            f" ({theirs}) than those of {self.served.id} ({ours}), or end answers otherwise"
         )
         fix = f"swift serve {self.served.id} --sync"
         raise PlanError(Problem(where="engine.url", what=what, fix=fix))
 
 
 class _Ask:
-    """One request under way; its deltas come on the connection's thread."""
+    """Requests under way; their deltas come on the connection's thread."""
 
     def __init__(
-        self, engine: ServerEngine, request: Request, deliver: Callable[[Delta], None]
+        self,
+        engine: ServerEngine,
+        requests: Sequence[Request],
+        deliver: Callable[[int, Delta], None],
     ) -> None:
-        self._engine, self._request, self._deliver = engine, request, deliver
+        self._engine, self._requests, self._deliver = engine, requests, deliver
         self._task: asyncio.Task[None] | None = None
-        self._ended = False
+        self._left = set(range(len(requests)))
 
     def start(self) -> None:
-        self._task = asyncio.ensure_future(self._engine.listen([self._request], self._hear))
+        self._task = asyncio.ensure_future(self._engine.hear(self._requests, self._hear))
         self._engine.asks.add(self._task)
         self._task.add_done_callback(self._end)
 
@@ -203,19 +215,17 @@ class _Ask:
             self._task.cancel()
 
     def _hear(self, index: int, delta: Delta) -> None:
-        self._ended = delta.finish is not None
-        self._deliver(delta)
+        if delta.finish is not None:
+            self._left.discard(index)
+        self._deliver(index, delta)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._engine.asks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if self._ended:
-            return
-        if error is None:
-            self._deliver(Delta(finish="cancelled"))
-        else:
-            said = error.problems[0].what if isinstance(error, SwiftError) else repr(error)
-            self._deliver(Delta(finish="error", error=said))
+        said = error.problems[0].what if isinstance(error, SwiftError) else repr(error)
+        finish = Delta(finish="cancelled") if error is None else Delta(finish="error", error=said)
+        for index in sorted(self._left):
+            self._deliver(index, finish)
 
 
 def _portions(requests: Sequence[Request]) -> Iterator[tuple[int, int]]:
@@ -229,7 +239,3 @@ def _portions(requests: Sequence[Request]) -> Iterator[tuple[int, int]]:
         size += bytes_of
     if requests:
         yield begin, len(requests)
-
-
-def _keep(found: dict[int, Delta], begin: int, index: int, delta: Delta) -> None:
-    found[begin + index] = delta

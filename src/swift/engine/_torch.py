@@ -55,18 +55,29 @@ class TorchEngine:
 
     def submit(self, request: Request, deliver: Callable[[Delta], None]) -> Callable[[], None]:
         """Queue a request. See Engine."""
-        self._check(request)
-        answer = self._answer(request, deliver)
-        self._inbox.put([answer])
-        return answer.cancel
+        return self.begin([request], lambda number, delta: deliver(delta))
 
-    def generate(self, requests: Sequence[Request]) -> list[Delta]:
-        """Return the whole answer of each request, in order.
+    def begin(
+        self, requests: Sequence[Request], deliver: Callable[[int, Delta], None]
+    ) -> Callable[[], None]:
+        """Queue requests that begin together. See Engine.
 
-        They begin together: with nobody else there, each forward reads the same tokens each time.
+        With nobody else there, each forward then reads the same tokens each time.
         """
         for request in requests:
             self._check(request)
+        answers = [self._answer(r, partial(deliver, i)) for i, r in enumerate(requests)]
+        if answers:
+            self._inbox.put(answers)
+
+        def cancel() -> None:
+            for answer in answers:
+                answer.cancel()
+
+        return cancel
+
+    def generate(self, requests: Sequence[Request]) -> list[Delta]:
+        """Return the whole answer of each request, in order."""
         found: dict[int, Delta] = {}
         done = threading.Event()
 
@@ -75,15 +86,12 @@ class TorchEngine:
             if len(found) == len(requests):
                 done.set()
 
-        answers = [self._answer(r, partial(keep, i)) for i, r in enumerate(requests)]
-        if answers:
-            self._inbox.put(answers)
+        cancel = self.begin(requests, keep)
         try:
-            if answers:
+            if requests:
                 done.wait()
         except BaseException:
-            for answer in answers:
-                answer.cancel()
+            cancel()
             raise
         return [found[i] for i in range(len(requests))]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ANSWERS, MODEL, WEIGHTS, HEALTH = "/swift/answers", "/swift/model", "/swift/weights", "/health"
 """The routes: POST requests, GET what is served, PUT other weights, GET how it is."""
 
-MOST = 512
+MOST = 1024
 """Answers of one POST."""
 
 LONGEST = 4 << 20

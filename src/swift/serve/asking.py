@@ -39,7 +39,7 @@ class Asking:
         self._came: deque[tuple[int, Delta]] = deque()
         self._wake = asyncio.Event()
         self._rung = False
-        self._cancels: list[Callable[[], None]] = []
+        self._cancel: Callable[[], None] = lambda: None
         self._left = len(requests)
         self.gone = False
         """Whether the client has left."""
@@ -54,10 +54,8 @@ class Asking:
             Refusal: 400; so it is.
         """
         try:
-            for number, request in enumerate(self._requests):
-                self._cancels.append(self._engine.submit(request, self._deliver(number)))
+            self._cancel = self._engine.begin(self._requests, self._deliver)
         except UserError as error:
-            self._cancel()
             longest = max(len(request.ids) for request in self._requests)
             too_long = 0 < self._engine.served.context <= longest
             code = "context_length_exceeded" if too_long else ""
@@ -104,14 +102,11 @@ class Asking:
             found.update(came)
         return [found[number] for number in sorted(found)]
 
-    def _deliver(self, number: int) -> Callable[[Delta], None]:
-        def deliver(delta: Delta) -> None:
-            self._came.append((number, delta))
-            if not self._rung:
-                self._rung = True
-                self._ring()
-
-        return deliver
+    def _deliver(self, number: int, delta: Delta) -> None:
+        self._came.append((number, delta))
+        if not self._rung:
+            self._rung = True
+            self._ring()
 
     def _ring(self) -> None:
         try:
@@ -125,10 +120,6 @@ class Asking:
         self.gone = True
         self._cancel()
         self._wake.set()
-
-    def _cancel(self) -> None:
-        while self._cancels:
-            self._cancels.pop(0)()
 
     def _check(self, delta: Delta) -> None:
         if delta.finish == "error":

@@ -96,9 +96,10 @@ class Weights:
     def _in_turn(self, head: Head) -> None:
         """Take the turn: an exchange begins with its first part, and its parts come in order."""
         if self._taking:
-            raise Refusal(409, "other weights are being put in; send these later")
+            raise Refusal(503, "other weights are being put in; send these later", code=HALF)
         if head.part and self._next != (head.id, head.part):
-            raise Refusal(409, "another exchange came between; send the weights anew, whole")
+            message = "it has not the parts before this one; send the weights anew, whole"
+            raise Refusal(503, message)
         self._taking = True
 
     @staticmethod
