@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import product
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +19,11 @@ from swift.model.facts import read_facts
 from swift.optimizer import Optimizer
 from swift.parallel import Placement, Site, strategies
 from swift.parallel._fill import local
-from swift.run.loop import one_step
+from swift.run.loop import one_step, with_constants
 from swift.run.packing import end_to_end
 from swift.run.source import ModelSource
 from swift.seam.collate import Lay, collate
-from swift.seam.types import Batch
+from swift.seam.types import Batch, Rows
 from swift.tuner import Tuner
 from swift.tuner.full import Full
 from swift.tuner.lora import Lora
@@ -48,6 +48,11 @@ OPTIONS: Mapping[str, Sequence[dict[str, Any]]] = {
     "orpo": [{"beta": 0.5}],
     "cpo": [{"sft_weight": 0.5}],
     "simpo": [{"sft_weight": 0.5}],
+    "grpo": [
+        {"steps": 2, "beta": 0.001, "temperature": 0.8, "entropy": True, "epsilon": 0.05},
+        {"steps": 2, "beta": 0.1, "variant": "rloo", "average": "length", "delta": 2.0},
+        {"steps": 2, "variant": "cispo", "epsilon_high": 1.05, "ratio": "sequence"},
+    ],
 }
 """Of each method the options that it stands in the matrix with. A method of the registry that is
 not here fails the test; one whose rows hold columns that are new has a row in COLUMNS too, and one
@@ -66,10 +71,12 @@ WHOLE = [list(range(ITEMS))]
 COLUMNS: Mapping[str, Callable[[np.random.Generator], NDArray[np.float64]]] = {
     "margin": lambda draw: np.where(draw.random(ITEMS) < 0.3, np.nan, draw.normal(size=ITEMS)),
     "label": lambda draw: (np.arange(ITEMS) % 3 > 0).astype(np.float64),
+    "reward": lambda draw: np.where(np.arange(ITEMS) == 6, np.nan, draw.normal(size=ITEMS)),
+    "group": lambda draw: np.arange(ITEMS) // 4.0,
 }
 """Of each column that a method's rows may have, its numbers."""
 
-BESIDE: Mapping[str, tuple[str, ...]] = {}
+BESIDE: Mapping[str, tuple[str, ...]] = {"grpo": ("reward", "group")}
 """Of a method the columns that its rows have beside those of `Method.columns`."""
 
 
@@ -86,31 +93,28 @@ class Cell(NamedTuple):
         return methods.get(self.method).model_validate(OPTIONS[self.method][self.case])
 
     @property
-    def scored(self) -> bool:
-        """Whether the model has a head of one number."""
-        return "score" in self.options.needs
+    def model(self) -> tuple[str, bool, float]:
+        """Return what its model depends on: tuner, a head of one number, heat."""
+        return self.tuner, "score" in self.options.needs, self.options.heat
 
     def __str__(self) -> str:
         return f"{self.method}{self.case or ''}-{self.tuner}-{self.layout}"
 
 
-def _rows_an_item(name: str) -> int:
-    method = methods.get(name)
-    return len(method.sides) - method.aside
-
-
 TUNERS = ("full", "lora")
-LAYOUTS = ("padded", "packed", "shared")
-"""shared: end to end too, where an item has several rows, which look at one prompt."""
+LAYOUTS = ("padded", "packed", "apart")
+"""packed: as runs pack, where rows of an item share the prompt. apart: where each has its own, as
+noise on inputs wants it."""
 
-CELLS = [
+ALL = [
     Cell(method, case, tuner, layout)
     for method, options in OPTIONS.items()
     for case in range(len(options))
     for tuner in TUNERS
     for layout in LAYOUTS
-    if layout != "shared" or _rows_an_item(method) > 1
 ]
+CELLS = [cell for cell in ALL if cell.layout != "apart"]
+"""The matrix; with the others it is taken in one process only."""
 
 
 class Found(NamedTuple):
@@ -193,7 +197,7 @@ def batches(method: Method, layout: str, cut: Cut) -> list[Batch]:
     lay = Lay(
         pad_id=0,
         end_to_end=layout != "padded",
-        shared=layout == "shared",
+        shared=layout == "packed",
         aside=method.aside,
         scored="score" in method.needs,
     )
@@ -213,12 +217,11 @@ def found(
     """
     exact_norms()
     results: dict[Cell, Found] = {}
-    for tuner, scored in product(TUNERS, (False, True)):
-        policy, frozen = _placed(tuner, scored, strategy, folders)
-        for layout in LAYOUTS:
-            cells = [c for c in of if (c.tuner, c.scored, c.layout) == (tuner, scored, layout)]
-            if not cells:
-                continue
+    for model in dict.fromkeys(cell.model for cell in of):
+        policy, frozen = _placed(*model, strategy, folders)
+        mine = [cell for cell in of if cell.model == model]
+        for layout in dict.fromkeys(cell.layout for cell in mine):
+            cells = [cell for cell in mine if cell.layout == layout]
             with ExitStack() as stack:
                 if layout != "padded":
                     models, two = [policy, *frozen.values()], rows(cells[-1].options)
@@ -230,6 +233,9 @@ def found(
 def _step(cell: Cell, policy: Placement, frozen: Mapping[str, Placement], cut: Cut) -> Found:
     method = cell.options
     mine = batches(method, cell.layout, cut)[policy.data_rank :: policy.data_world]
+    if method.scope == "rollout":
+        rows = with_constants(method, policy, frozen, mine)
+        mine = [replace(b, rows=_since(r)) for b, r in zip(mine, rows, strict=True)]
     sums, _, _ = one_step(bare_job(policy, method, frozen, max_grad_norm=None), mine, 1.0)
     gradient = {name: g.clone() for name, g in policy.weights(trained_only=True)}
     policy.step(None, 1.0)  # the weights come back
@@ -241,8 +247,14 @@ def _step(cell: Cell, policy: Placement, frozen: Mapping[str, Placement], cut: C
     return Found(sums.loss, metrics, gradient)
 
 
+def _since(rows: Rows) -> Rows:
+    """Return rows of a rollout as if the policy had moved since, so that ratios are not all 1."""
+    old = {n: 1.01 * v for n, v in rows.columns.items() if n == "old_logp_N"}
+    return replace(rows, columns={**rows.columns, **old})
+
+
 def _placed(
-    tuner: str, scored: bool, strategy: str, folders: Folders
+    tuner: str, scored: bool, heat: float, strategy: str, folders: Folders
 ) -> tuple[Placement, dict[str, Placement]]:
     """Return the policy, and frozen models by role."""
     world = torch.distributed.is_initialized()
@@ -253,7 +265,14 @@ def _placed(
     )
     made: Tuner = Full() if tuner == "full" else Learnt(rank=4)
     own, other = (
-        ModelSource(read_facts("tiny", Path(folder)), made, dtype="float64", seed=7, scored=scored)
+        ModelSource(
+            read_facts("tiny", Path(folder)),
+            made,
+            dtype="float64",
+            seed=7,
+            scored=scored,
+            heat=heat,
+        )
         for folder in folders
     )
     place = strategies.get(strategy)().place

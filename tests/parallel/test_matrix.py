@@ -13,6 +13,7 @@ import pytest
 from swift.method import methods
 from tests.kit import on_ranks, tiny_chat_model, worst
 from tests.parallel.cells import (
+    ALL,
     CELLS,
     OPTIONS,
     WHOLE,
@@ -70,8 +71,8 @@ def check(got: FoundCells, expected: FoundCells, cell: Cell) -> None:
 def test_one_process_accumulates_the_gradient_of_one_micro_batch(
     models: dict[str, Folders], expected: FoundCells
 ) -> None:
-    got = found("none", models["qwen2"])
-    for cell in CELLS:
+    got = found("none", models["qwen2"], of=ALL)
+    for cell in ALL:
         check(got, expected, cell)
 
 
