@@ -94,6 +94,10 @@ class Grpo(Compared):
     kl_in: Auto | Literal["loss", "reward"] = "auto"
     """Where beta's KL is: a term of each token, or taken off the reward of the whole answer."""
 
+    kl_unbiased: bool = False
+    """Whether the KL of a token is weighed by its ratio, so that its gradient is that of the KL
+    itself also where the policy is not the one that drew (DeepSeek-V3.2, arXiv:2512.02556)."""
+
     dynamic_sampling: Auto | bool = "auto"
     """Whether a question all of whose answers have the same reward gives way to another one."""
 
@@ -164,11 +168,11 @@ class Grpo(Compared):
         import torch
 
         kept = super().constants(view)
-        rewards = [r.columns["reward_B"].double() for r in view.rows]
+        rewards = [r.columns["reward_B"].cpu().double() for r in view.rows]
         if self.beta and self.chosen["kl_in"] == "reward":
             for i, (rows, outs) in enumerate(zip(view.rows, view.outs, strict=True)):
-                moved_N = outs["old"].logp_N - outs["reference"].logp_N
-                rewards[i] = rewards[i].to(moved_N.device) - self.beta * rows.per_row(moved_N)
+                moved_B = rows.per_row(outs["old"].logp_N - outs["reference"].logp_N)
+                rewards[i] = rewards[i] - self.beta * moved_B.cpu().double()
         mine_A = torch.cat(rewards)
         all_A, begin = view.gather(mine_A)
         group_A, _ = view.gather(torch.cat([r.columns["group_B"] for r in view.rows]).to(mine_A))
@@ -183,11 +187,11 @@ class Grpo(Compared):
 
         logp_N, row_N = out.logp_N, rows.row_N.to(out.logp_N.device)
         old_N = rows.columns.get("old_logp_N", logp_N.detach())
-        moved_N = self._level(logp_N - old_N, rows)
-        loss_N, told = self._policy(moved_N.exp(), rows.columns["advantage_B"][row_N], logp_N)
+        q_N = self._level(logp_N - old_N, rows).exp()
+        loss_N, told = self._policy(q_N, rows.columns["advantage_B"][row_N], logp_N)
         if self.beta:
             d_N = rows.columns["reference_logp_N"] - logp_N
-            kl_N = d_N.exp() - d_N - 1
+            kl_N = (d_N.exp() - d_N - 1) * (q_N if self.kl_unbiased else 1)
             told["kl"] = kl_N.detach()
             if self.chosen["kl_in"] == "loss":
                 loss_N = loss_N + self.beta * kl_N
