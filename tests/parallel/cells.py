@@ -72,7 +72,7 @@ COLUMNS: Mapping[str, Callable[[np.random.Generator], NDArray[np.float64]]] = {
     "margin": lambda draw: np.where(draw.random(ITEMS) < 0.3, np.nan, draw.normal(size=ITEMS)),
     "label": lambda draw: (np.arange(ITEMS) % 3 > 0).astype(np.float64),
     "reward": lambda draw: np.where(np.arange(ITEMS) == 6, np.nan, draw.normal(size=ITEMS)),
-    "group": lambda draw: np.arange(ITEMS) // 4.0,
+    "group": lambda draw: (np.arange(ITEMS) // 4).astype(np.float64),
 }
 """Of each column that a method's rows may have, its numbers."""
 

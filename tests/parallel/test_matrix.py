@@ -76,6 +76,7 @@ def test_one_process_accumulates_the_gradient_of_one_micro_batch(
         check(got, expected, cell)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp", "tp"])
 def test_two_ranks_have_the_padded_gradient_of_one_process(
@@ -88,6 +89,7 @@ def test_two_ranks_have_the_padded_gradient_of_one_process(
         check(rank["qwen2", strategy], expected, cell)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp", "tp"])
 def test_so_it_is_with_norms_of_heads(
     strategy: str,

@@ -65,7 +65,7 @@ def model(request: pytest.FixtureRequest) -> nn.Module:
     for p in made.parameters():
         if p.is_meta:  # an adapter's
             value = torch.randn(p.shape, dtype=torch.float64) * 0.3
-            torch.utils.swap_tensors(p, nn.Parameter(value))
+            torch.utils.swap_tensors(p, nn.Parameter(value))  # type: ignore[no-untyped-call]
         elif p.dim() > 1:
             nn.init.normal_(p, 0, 0.3)
     return made
