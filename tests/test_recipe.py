@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from swift.core.errors import RecipeError
 from swift.core.schema import Value
+from swift.engine.server import Server
 from swift.method.dpo import Dpo
 from swift.recipe import Data, Dataset, Model, Recipe, Train, read
 from swift.recipe import spelling as spelling_module
@@ -215,6 +216,7 @@ def test_a_key_has_a_path_a_last_word_and_spellings(name: str, value: float) -> 
         ("save_total_limit", "1", "train", Train(keep=1)),
         ("lr_scheduler_type", "constant_with_warmup", "train", Train(schedule="constant")),
         ("rlhf_type", "dpo", "method", Dpo()),
+        ("vllm_mode", "server", "engine", Server()),
     ],
 )
 def test_other_toolkits_spellings_are_understood(
