@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from swift.method import methods
 from swift.method._advantages import advantages
@@ -117,11 +117,16 @@ class Grpo(Compared):
     entropy: bool = False
     """Measure the entropy of each token's distribution too, which takes its time."""
 
-    @model_validator(mode="after")
-    def _low_below_one(self) -> Grpo:
-        if self.chosen["loss"] == "clip" and self.chosen["epsilon"] > 1:
+    @field_validator("epsilon")
+    @classmethod
+    def _low_below_one(cls, epsilon: Auto | float, info: ValidationInfo) -> Auto | float:
+        """What is said of a field hides nothing that is wrong with others."""
+        loss = info.data.get("loss", "auto")
+        if loss == "auto":
+            loss = VARIANTS[info.data.get("variant", "grpo")]["loss"]
+        if epsilon != "auto" and epsilon > 1 and loss == "clip":
             raise ValueError("epsilon is at most 1: a ratio is not negative")
-        return self
+        return epsilon
 
     @property
     def chosen(self) -> Mapping[str, Any]:
