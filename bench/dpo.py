@@ -1,6 +1,6 @@
 """One epoch of DPO with the reference's pass, beside TRL: CPU seconds of constructor and training.
 
-    python bench/dpo.py --floor PATH [--pairs 5] [--tuner full]    # the folder with make.py
+    python bench/dpo.py --floor PATH [--pairs 5] [--tuner lora] [--rows 500]  # of make.py
 
 The same model, rows, batches of 8 and options, float32, one compute thread; imports are not
 counted. TRL computes its reference's log-probabilities before training; so do we, each time anew.
@@ -128,15 +128,20 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("bench/out/floor"))
     parser.add_argument("--tuner", choices=("full", "lora"), default="full")
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=500)
     asked = parser.parse_args()
     if not (asked.work / "pref500.jsonl").exists():
         subprocess.run([sys.executable, str(asked.floor / "make.py"), str(asked.work)], check=True)
-    model, data = asked.work / "tiny", asked.work / "pref500.jsonl"
+    rows = (asked.work / "pref500.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     ratios = []
-    for _ in range(asked.pairs):
-        pair = {side: run(side, model, data, asked.tuner) for side in ("theirs", "ours")}
-        print(json.dumps(pair), flush=True)
-        ratios.append(pair["ours"]["cpu_s"] / pair["theirs"]["cpu_s"])
+    with tempfile.TemporaryDirectory() as place:
+        data = Path(place) / "pairs.jsonl"
+        data.write_text("".join(rows[: asked.rows]), encoding="utf-8")
+        for _ in range(asked.pairs):
+            sides = ("theirs", "ours")
+            pair = {side: run(side, asked.work / "tiny", data, asked.tuner) for side in sides}
+            print(json.dumps(pair), flush=True)
+            ratios.append(pair["ours"]["cpu_s"] / pair["theirs"]["cpu_s"])
     middle = statistics.median(ratios)
     print(f"\nCPU s of an epoch of DPO, ours / TRL's: {middle:.2f} "
           f"({min(ratios):.2f} to {max(ratios):.2f}; goal 0.5)")  # fmt: skip
