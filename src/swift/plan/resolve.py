@@ -16,7 +16,7 @@ from swift.model.find import find_model
 from swift.model.quirks import made_of
 from swift.plan.device import choose
 from swift.plan.rewarding import judges
-from swift.plan.rules import broken, of_data
+from swift.plan.rules import broken, of_data, ragged_groups
 from swift.plan.speech import decided
 from swift.plan.value import Plan, Sizes
 from swift.recipe import Recipe
@@ -65,6 +65,8 @@ def resolve(
     if problems:
         raise PlanError(problems)
     plan = _decided(recipe, facts, here, processes, strategy)
+    if lack := ragged_groups(recipe, plan.sizes.batch):
+        raise PlanError(lack)
     more = {
         "reference": reference,
         "template": template,
@@ -175,13 +177,17 @@ def _learning_rate(recipe: Recipe, facts: ModelFacts) -> float:
 
 
 def _sizes(recipe: Recipe, ranks: int, device: str) -> Sizes:
-    """Two of batch_size, micro_batch_size and accumulation give the third; 16 by default."""
-    train = recipe.train
+    """Two of batch_size, micro_batch_size and accumulation give the third; 16 by default.
+
+    Of an online method it is the next multiple of its groups.
+    """
+    train, whole = recipe.train, getattr(recipe.method, "group", 1)
     batch, again = train.batch_size, train.gradient_accumulation_steps
     if train.micro_batch_size != "auto":
         micro = train.micro_batch_size
     else:
-        batch = 16 if batch is None and again is None else batch
+        usual = -(-16 // whole) * whole
+        batch = usual if batch is None and again is None else batch
         most = 1 if recipe.data.packing else 4 if device == CPU else 8
         share = most if batch is None else max(1, batch // ranks)
         micro = -(-share // again) if again and batch else min(most, share)

@@ -106,6 +106,18 @@ def _has_the_head(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem |
     return lacks_class(facts.id, facts.architecture) if known is None or facts.code else None
 
 
+def ragged_groups(recipe: Recipe, batch: int) -> Problem | None:
+    """Return that a rollout of `batch` answers a step does not ask whole questions, if so it is."""
+    group = getattr(recipe.method, "group", 1)
+    answers = batch * getattr(recipe.method, "steps", 1)
+    if answers % group == 0:
+        return None
+    what = f"a rollout of {answers} answers is no multiple of `group`, the {group} to each question"
+    return Problem(
+        where="train.batch_size", what=what, fix=f"batch_size: {-(-batch // group) * group}"
+    )
+
+
 def of_data(recipe: Recipe) -> list[Problem]:
     """Return what is wrong with the names of the recipe's data sets."""
     from swift.dataset.pictures import pictures

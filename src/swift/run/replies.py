@@ -67,7 +67,8 @@ class Replies:
         for one, answer, reply in zip(ended, answers, self._asked(ended, answers), strict=True):
             if not reply:
                 continue
-            ids = self._between([*one.sample.chosen, *one.said, answer], reply, one.sample.tools)
+            spoken = [*one.sample.chosen, *one.said, answer]
+            ids = self._between(spoken, reply, one.sample.tools, one.ids[-1])
             if len(one.ids) + len(ids) < room:
                 one.reply([answer, *reply], ids)
                 again.append(one)
@@ -90,22 +91,23 @@ class Replies:
         return Message(role="assistant", content=text, more={"tool_calls": named} if named else {})
 
     def _between(
-        self, spoken: Sequence[Message], reply: Sequence[Message], tools: Sequence[Any]
+        self, spoken: Sequence[Message], reply: Sequence[Message], tools: Sequence[Any], last: int
     ) -> list[int]:
         """Return the tokens between an answer's end and where the assistant speaks again.
 
-        What the template writes after the answer: so the answer's own tokens stay as they are.
+        What the template writes after `last`, the token that ended the answer: so the answer's own
+        tokens stay as they are.
         """
         assert self._speaker is not None
         assert self._speaker.template is not None
-        template = self._speaker.template
+        template, tokenizer = self._speaker.template, self._speaker.tokenizer
         whole = template.render([*spoken, *reply], tools, generation_prompt=True)
         found = template.spans([*spoken, *reply], tools)
-        last = max(
-            end for turn, (_, end) in zip(found.turns, found.spans, strict=True)
-            if turn == len(spoken) - 1
-        )  # fmt: skip
-        return self._speaker.tokenizer.encode(whole[last:])
+        spans = zip(found.turns, found.spans, strict=True)
+        begin, end = [span for turn, span in spans if turn == len(spoken) - 1][-1]
+        mark = tokenizer.backend.id_to_token(last) or ""
+        at = whole.rfind(mark, begin, end) if last in self._speaker.stop_ids else -1
+        return tokenizer.encode(whole[end if at < 0 else at + len(mark) :])
 
     def _asked(self, ended: Sequence[Speaking], answers: Sequence[Message]) -> list[list[Message]]:
         function: Any = attribute(self._path)

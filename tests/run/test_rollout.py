@@ -1,0 +1,268 @@
+"""Rollouts: which answers are drawn, by whom, and what is trained on of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from swift import train_grpo
+from swift.chat.message import Message
+from swift.chat.speaker import Speaker
+from swift.checkpoint import newest
+from swift.core.env import cache_home
+from swift.core.errors import UserError
+from swift.core.events import read_events
+from swift.model.find import find_model
+from swift.reward import Answer
+from swift.run.drawn import Drawn, kept, rows_of
+from tests.serve.live import wait_until
+
+SIZES: dict[str, Any] = {"group": 4, "max_tokens": 6, "batch_size": 8, "micro_batch_size": 4}
+
+
+def trained(folder: Path, reward: Any, **options: Any) -> list[dict[str, Any]]:
+    """Train grpo on nano, and return its steps."""
+    train_grpo(
+        "nano",
+        "nano-numbers",
+        reward=reward,
+        output_dir=str(folder),
+        **{"learning_rate": 1e-3, "max_steps": 2, **SIZES, **options},
+    )
+    return [e for e in read_events(folder / "events.jsonl") if e["event"] == "step"]
+
+
+def right(answers: Sequence[Answer]) -> list[float]:
+    return [float(a.text.strip() == a.solution) for a in answers]
+
+
+def drawn_of(folder: Path, count: int) -> list[Drawn]:
+    return [one for number in range(count) for one in kept(folder, number)]
+
+
+def test_a_group_that_is_all_alike_gives_way_to_another_question(tmp_path: Path) -> None:
+    odd = {"dynamic_sampling": True, "max_draws": 6}
+    trained(tmp_path / "a", lambda answers: [float(a.ids[0] % 2) for a in answers], **odd)
+    groups: dict[int, set[float | None]] = {}
+    for one in kept(tmp_path / "a", 0):
+        groups.setdefault(one.group, set()).add(one.reward)
+    assert len(groups) == 2
+    assert all(len(values) == 2 for values in groups.values())
+
+
+def test_where_all_groups_stay_alike_the_run_goes_on_with_what_there_is(tmp_path: Path) -> None:
+    steps = trained(
+        tmp_path / "a", lambda answers: [1.0] * len(answers), dynamic_sampling=True, max_draws=2
+    )
+    assert [s["frac_reward_zero_std"] for s in steps] == [1.0, 1.0]
+    assert [s["grad_norm"] for s in steps] == [0.0, 0.0]
+    assert len(kept(tmp_path / "a", 1)) == 8
+
+
+def test_questions_go_on_where_the_rollout_before_ended(tmp_path: Path) -> None:
+    trained(tmp_path / "a", right, max_steps=4)
+    origins = [one.origin for one in drawn_of(tmp_path / "a", 4)]
+    assert len(set(origins)) == 8  # two to a rollout, none twice
+
+
+def test_truncated_answers_carry_no_loss_where_that_is_said() -> None:
+    cut = Drawn(
+        group=0,
+        origin="a:1",
+        prompt=[1, 2],
+        ids=[3, 4, 5],
+        own=[True, False, True],
+        logprobs=[-1.0, -1.0],
+        text="x",
+        finish="length",
+        reward=1.0,
+    )
+    assert rows_of([cut], mask_truncated=False).sequence(0, 0)[1].tolist() == [
+        *(False, False),
+        *(True, False, True),
+    ]
+    assert not rows_of([cut], mask_truncated=True).sequence(0, 0)[1].any()
+
+
+REPLY = """
+def reply(messages, columns):
+    if len([m for m in messages if m["role"] == "assistant"]) == 2:
+        return None
+    assert messages[-1]["role"] == "assistant" and "solution" in columns
+    return [{"role": "user", "content": "Again: 12, 34"}]
+"""
+
+
+def test_a_reply_is_read_but_not_learnt_and_answers_stay_token_for_token(tmp_path: Path) -> None:
+    (tmp_path / "env.py").write_text(REPLY)
+    seen: list[Answer] = []
+
+    def reward(answers: Sequence[Answer]) -> list[float]:
+        seen.extend(answers)
+        return right(answers)
+
+    trained(
+        tmp_path / "a",
+        reward,
+        turns=f"{tmp_path}/env.py:reply",
+        max_turns=3,
+        max_tokens=60,
+        max_steps=1,
+    )
+    folder = find_model("nano", cache_home())
+    speaker = Speaker.load(folder)
+    both = [one for one in kept(tmp_path / "a", 0) if one.said]
+    assert both
+    for one in both:
+        turns = [m["role"] for m in one.said]
+        assert turns == ["assistant", "user"]
+        first = one.own.index(False)
+        assert speaker.say(one.ids[: first - 1]) == one.said[0]["content"]
+        asked = [
+            *_asked(seen, one),
+            *(Message(role=m["role"], content=m["content"]) for m in one.said),
+        ]
+        last = len(one.ids) - 1 - list(reversed(one.own)).index(False)
+        assert [*one.prompt, *one.ids[: last + 1]] == speaker.chat(asked)
+    assert all(answer.prompt[-1].role == "user" for answer in seen)
+
+
+def _asked(seen: Sequence[Answer], one: Drawn) -> list[Message]:
+    found = next(a for a in seen if list(a.ids) == list(one.ids))
+    return list(found.prompt)[: -len(one.said)]
+
+
+def test_a_function_that_fails_is_named_with_its_row(tmp_path: Path) -> None:
+    (tmp_path / "env.py").write_text("def reply(messages, columns):\n    return 1 / 0\n")
+    with pytest.raises(UserError, match=r"env\.py:reply.*ZeroDivisionError.*nano-numbers:\d+"):
+        trained(tmp_path / "a", right, turns=f"{tmp_path}/env.py:reply")
+
+
+def test_held_out_questions_are_answered_and_judged(tmp_path: Path) -> None:
+    trained(tmp_path / "a", right, validation=0.01, eval_every=1)
+    evals = [e for e in read_events(tmp_path / "a" / "events.jsonl") if e["event"] == "eval"]
+    assert [e["step"] for e in evals] == [1, 2]
+    assert all(0 <= e["reward"] <= 1 and "rewards/right/mean" in e for e in evals)
+
+
+def command(recipe: Path, out: Path, *more: str) -> list[str]:
+    words = [sys.executable, "-P", "-m", "swift", "grpo", str(recipe), "--output_dir", str(out)]
+    return [*words, *more]
+
+
+RECIPE = """
+model: {id: nano, dtype: float32}
+method: {name: grpo, group: 4, max_tokens: 6, steps: 2}
+dataset: nano-numbers
+train: {batch_size: 8, micro_batch_size: 2, max_steps: 4, learning_rate: 1e-3, save_every: 0}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "r.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp", "tp"])
+def test_two_ranks_draw_and_learn_what_one_process_does(
+    recipe: Path, tmp_path: Path, strategy: str
+) -> None:
+    wide = ["--tensor_model_parallel_size", "2"] if strategy == "tp" else ["--strategy", strategy]
+    for out, more in (("one", []), ("two", [*wide, "--nproc_per_node", "2"])):
+        words = command(recipe, tmp_path / out, "--tuner", "full", *more)
+        done = subprocess.run(words, env=ALONE, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    alike = zip(drawn_of(tmp_path / "one", 2), drawn_of(tmp_path / "two", 2), strict=True)
+    for a, b in alike:
+        assert (a.prompt, a.ids, a.reward) == (b.prompt, b.ids, b.reward)
+    files = (tmp_path / out / "checkpoint-4" / "model.safetensors" for out in ("one", "two"))
+    one, two = map(load_file, files)
+    far = max(float((one[n].float() - two[n].float()).abs().max()) for n in one)
+    assert far < 2e-4  # AdamW's first steps are of sign: a tenth of one of its steps
+
+
+class Server:
+    """`swift serve nano --sync` as a process that may be killed."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.start()
+
+    def start(self) -> None:
+        words = [sys.executable, "-P", "-m", "swift", "serve", "nano", "--sync", "true"]
+        self.process = subprocess.Popen(
+            [*words, "--port", str(self._port)],
+            env=ALONE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[Server, str]]:
+    import socket
+
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    made = Server(port)
+    yield made, f"http://127.0.0.1:{port}"
+    made.kill()
+
+
+def _up(url: str) -> bool:
+    import httpx2
+
+    try:
+        return bool(httpx2.get(f"{url}/health").status_code == 200)
+    except httpx2.HTTPError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_killed_server_is_named_and_the_run_goes_on_once_it_is_back(
+    recipe: Path, tmp_path: Path, server: tuple[Server, str]
+) -> None:
+    there, url = server
+    wait_until(lambda: _up(url), "the server")
+    out = tmp_path / "served"
+    words = command(recipe, out, "--engine.name", "server", "--engine.url", url)
+    words += ["--engine.timeout", "5", "--method.steps", "1", "--max_steps", "6"]
+    child = subprocess.Popen(words, env=ALONE, stderr=subprocess.PIPE, text=True)
+
+    def events(kind: str) -> list[dict[str, Any]]:
+        path = out / "events.jsonl"
+        return [e for e in read_events(path) if e["event"] == kind] if path.exists() else []
+
+    def dead() -> bool:
+        assert child.poll() is None, child.communicate()[1]
+        return any(url in e["text"] for e in events("warning"))
+
+    wait_until(lambda: len(events("step")) >= 2, "two steps")
+    there.kill()
+    wait_until(dead, "a word on who is missing")
+    there.start()
+    _, errors = child.communicate(timeout=240)
+    assert child.returncode == 0, errors
+    assert [e["step"] for e in events("step")] == [1, 2, 3, 4, 5, 6]
+    assert newest(out) == out / "checkpoint-6"
+    versions = [{one.version for one in kept(out, n)} for n in range(6)]
+    assert versions == [{n} for n in range(6)]
