@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from swift.dataset.encoded import Encoded
 from swift.seam.collate import Lay, collate
 from swift.seam.logprobs import LogProbs
-from swift.seam.segments import SEGMENTED, segmented
+from swift.seam.segments import _READ, SEGMENTED, segmented
 from swift.seam.types import IGNORE, Batch
 from tests.kit import exact_norms, worst
 
@@ -199,3 +199,15 @@ def test_attention_over_a_shared_beginning_is_attention_over_the_whole(
     grads = [torch.autograd.grad((o * shares).sum(), tensors) for o in (out, wanted)]
     for got, expected in zip(*grads, strict=True):
         assert float((got - expected).abs().max()) < 10 * bound
+
+
+def test_ranges_are_read_once_and_forgotten_with_their_batch() -> None:
+    query = torch.randn(1, 2, 5, 4)
+    kept = torch.tensor([[0, 3, 0, 0], [3, 5, 0, 2]])
+    outs = [segmented(torch.nn.Module(), query, query, query, None, segments=kept)[0]]
+    assert len(_READ) == 1
+    kept.zero_()  # what was read holds
+    outs.append(segmented(torch.nn.Module(), query, query, query, None, segments=kept)[0])
+    assert torch.equal(*outs)
+    del kept
+    assert len(_READ) == 0

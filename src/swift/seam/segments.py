@@ -14,12 +14,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 from transformers import AttentionInterface
 
 from swift.seam.look import Look
 
 SEGMENTED = "swift_segmented"
 """The name of this attention in transformers' register."""
+
+_READ = WeakIdKeyDictionary()
+"""Numbers of the `segments` that are in use."""
 
 
 def segmented(
@@ -55,12 +59,20 @@ def segmented(
     if segments is None:
         return look.causal(query, key, value, dropout=dropout).transpose(1, 2), None
     outs = []
-    for begin, end, stem, stop in segments.tolist():
+    for begin, end, stem, stop in _ranges(segments):
         own, seen = query[:, :, begin:end], (key[:, :, begin:end], value[:, :, begin:end])
         if stop > stem:
             seen = _after(key[:, :, stem:stop], seen[0]), _after(value[:, :, stem:stop], seen[1])
         outs.append(look.causal(own, *seen, begin=stop - stem, dropout=dropout))
     return torch.cat(outs, 2).transpose(1, 2), None
+
+
+def _ranges(segments: Tensor) -> list[list[int]]:
+    """Return the numbers of `segments`: an accelerator is asked, and waited for, by one layer."""
+    found: list[list[int]] | None = _READ.get(segments)
+    if found is None:
+        found = _READ[segments] = segments.tolist()
+    return found
 
 
 def _after(stem: Tensor, own: Tensor) -> Tensor:
