@@ -52,7 +52,8 @@ def run(door: Any, base: Path, out: Path, **more: object) -> Any:
 
 def weights(done: Any) -> dict[str, torch.Tensor]:
     (file,) = done.checkpoint.glob("*.safetensors")
-    return load_file(file)
+    found: dict[str, torch.Tensor] = load_file(file)
+    return found
 
 
 def attention(done: Any) -> str:

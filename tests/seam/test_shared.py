@@ -168,6 +168,10 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor, cut: Tensor, **look: Any) -> Tensor:
+    return segmented(torch.nn.Module(), query, key, value, None, segments=cut, **look)[0]
+
+
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
 @pytest.mark.parametrize("heads", HEADS.values(), ids=HEADS)
 def test_attention_over_a_shared_beginning_is_attention_over_the_whole(
@@ -185,14 +189,10 @@ def test_attention_over_a_shared_beginning_is_attention_over_the_whole(
     other = [*range(9), *range(13, 19)]
     whole = [t[:, :, [*range(13), *other]] for t in tensors]
 
-    out, _ = segmented(torch.nn.Module(), *tensors, None, segments=kept, **look)
-    twice, _ = segmented(
-        torch.nn.Module(),
-        *whole,
-        None,
-        segments=torch.tensor([[0, 13, 0, 0], [13, 28, 0, 0]]),
-        **look,
-    )
+    query, keys, values = tensors
+    out = attend(query, keys, values, kept, **look)
+    apart = torch.tensor([[0, 13, 0, 0], [13, 28, 0, 0]])
+    twice = attend(whole[0], whole[1], whole[2], apart, **look)
     wanted = torch.cat([twice[:, :13], twice[:, 22:]], 1)
     bound = 1e-6 if "softcap" in look else 1e-12  # the softmax of capped scores is in float32
     assert float((out - wanted).detach().abs().max()) < bound
@@ -204,10 +204,10 @@ def test_attention_over_a_shared_beginning_is_attention_over_the_whole(
 def test_ranges_are_read_once_and_forgotten_with_their_batch() -> None:
     query = torch.randn(1, 2, 5, 4)
     kept = torch.tensor([[0, 3, 0, 0], [3, 5, 0, 2]])
-    outs = [segmented(torch.nn.Module(), query, query, query, None, segments=kept)[0]]
+    outs = [attend(query, query, query, kept)]
     assert len(_READ) == 1
     kept.zero_()  # what was read holds
-    outs.append(segmented(torch.nn.Module(), query, query, query, None, segments=kept)[0])
+    outs.append(attend(query, query, query, kept))
     assert torch.equal(*outs)
     del kept
     assert len(_READ) == 0

@@ -69,9 +69,9 @@ def segmented(
 
 def _ranges(segments: Tensor) -> list[list[int]]:
     """Return the numbers of `segments`: an accelerator is asked, and waited for, by one layer."""
-    found: list[list[int]] | None = _READ.get(segments)
-    if found is None:
-        found = _READ[segments] = segments.tolist()
+    if segments not in _READ:
+        _READ[segments] = segments.tolist()
+    found: list[list[int]] = _READ[segments]
     return found
 
 
