@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,6 +145,35 @@ def test_what_the_server_does_not_take_is_the_users(here: Engine, there: ServerE
         there.generate([Request(ids=[])])
     with pytest.raises(UserError, match=r"answers 400: the prompt has an unknown token"):
         there.generate([Request(ids=[99999])])
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"\xff", "utf-8"),
+        (b"[]", "no list of prompts"),
+        ({"samplings": [], "prompts": [], "stream": False}, "1 to 1024 answers, not 0"),
+        ({"samplings": [{}], "prompts": [[[1], -1]], "stream": False}, "greater than or equal"),
+        ({"samplings": [{}], "prompts": [[[1], 1]], "stream": False}, "no list of prompts"),
+        ({"samplings": [{"seeds": 1}], "prompts": [[[1], 0]], "stream": False}, "seeds"),
+        ({"samplings": [{}], "prompts": [[["a"], 0]], "stream": False}, "valid integer"),
+        ({"samplings": [{}], "prompts": [[[], 0]], "stream": False}, "the prompt is empty"),
+        (
+            {"samplings": [{"logit_bias": {"-999": 1}}], "prompts": [[[1], 0]], "stream": False},
+            "unknown token",
+        ),
+    ],
+)
+def test_a_body_that_is_none_is_refused_and_harms_nobody(
+    here: Engine, folder: Path, body: Any, said: str
+) -> None:
+    with serving(here) as live:
+        status, answer = live.ask("/swift/answers", body)
+        assert status == 400
+        assert said in answer["error"]["message"]
+        engine = afar(live, folder)
+        assert engine.generate([drawn(0)]) == here.generate([drawn(0)])
+        engine.close()
 
 
 def test_a_model_with_other_tokens_is_refused_by_both_names(

@@ -21,7 +21,7 @@ ASKED = Request(ids=[5, 6, 7], sampling=Sampling(max_tokens=12, seed=3))
 
 def opened(folder: Path, adapter: Path | None = None, how: str = "merged") -> Engine:
     served = Served(id="tiny", folder=folder, adapter=adapter, speech=folder, context=64)
-    return Torch(adapter=how).open(served)  # type: ignore[arg-type]  # of two words
+    return Torch(adapter=how).open(served)
 
 
 def lora(folder: Path, base: Path, seed: int) -> Path:

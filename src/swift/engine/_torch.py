@@ -134,6 +134,7 @@ class TorchEngine:
 
     def _check(self, request: Request) -> None:
         size, vocabulary, sampling = len(request.ids), self._vocabulary, request.sampling
+        named = (*sampling.logit_bias, *sampling.stop_token_ids)
         what = fix = ""
         if self._closed:
             what = "the engine is closed"
@@ -141,7 +142,7 @@ class TorchEngine:
             what, fix = "the prompt is empty", "give at least one token"
         elif min(request.ids) < 0 or max(request.ids) >= vocabulary:
             what, fix = "the prompt has an unknown token", f"ids go from 0 to {vocabulary - 1}"
-        elif max((*sampling.logit_bias, *sampling.stop_token_ids), default=0) >= vocabulary:
+        elif min(named, default=0) < 0 or max(named, default=0) >= vocabulary:
             what = "logit_bias or stop_token_ids has an unknown token"
             fix = f"ids go from 0 to {vocabulary - 1}"
         elif size >= self._context:

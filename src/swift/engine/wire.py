@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
 
 from swift.engine import Delta, Request, Sampling, TokenLogprob
 
@@ -55,7 +55,7 @@ class Head(BaseModel):
 
 
 _samplings = TypeAdapter(list[Sampling])
-_prompts = TypeAdapter(list[tuple[list[int], int]])
+_prompts = TypeAdapter(list[tuple[list[int], NonNegativeInt]])
 
 
 def asked(requests: Sequence[Request]) -> bytes:
