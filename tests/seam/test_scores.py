@@ -50,6 +50,10 @@ def said(scores: Scores, *, flat: bool) -> Tensor:
     return found
 
 
+def test_they_are_no_view_of_which_fsdp_warns(tmp_path: Path) -> None:
+    assert said(Scores(classifier(tmp_path)), flat=False)._base is None
+
+
 def test_they_are_what_transformers_says_of_each_alone(tmp_path: Path) -> None:
     model, rows = classifier(tmp_path), sequences()
     with torch.no_grad():

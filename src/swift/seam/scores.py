@@ -62,7 +62,8 @@ def _at(head: nn.Module, index_N: Tensor, positions: int) -> Callable[[Tensor], 
         own_BTH = hidden_BTH[:, hidden_BTH.shape[1] - positions :]
         h_NH = own_BTH.reshape(-1, own_BTH.shape[-1]).index_select(0, index_N)
         with torch.autocast(h_NH.device.type, enabled=False):
-            score_N: Tensor = own(h_NH.to(dtype))[:, 0]
+            # A copy: of a view FSDP2 warns in every step that its hooks may be lost.
+            score_N: Tensor = own(h_NH.to(dtype))[:, 0].clone()
         return score_N.to(torch.promote_types(dtype, torch.float32))
 
     return forward
