@@ -38,5 +38,7 @@ bench: setup ## start-up, the output head, and (with FLOOR=folder) speed beside 
 kills: setup ## twenty kills, each resumed to the bit: a table
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(PYTHON) bench/kills.py
 
-learn: setup ## learning on nano, five seeds: a table
+learn: setup ## learning on nano, seed by seed: tables
 	OMP_NUM_THREADS=1 $(PYTHON) bench/learn.py --seeds 5
+	OMP_NUM_THREADS=1 $(PYTHON) bench/learn_pairs.py --seeds 3
+	OMP_NUM_THREADS=1 $(PYTHON) bench/learn_drawn.py --seeds 3

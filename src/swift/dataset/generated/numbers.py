@@ -1,7 +1,7 @@
 """nano-numbers: six numbers of two digits, and the largest of them; for answers that are drawn.
 
 The embedded model has learned to say one of several numbers, and not which: it finds the largest
-about once in eight (bench/learn), so that its own draws differ in what they are worth.
+about once in eight (bench/learn_drawn.py), so that its own draws differ in what they are worth.
 """
 
 from __future__ import annotations
