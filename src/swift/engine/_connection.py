@@ -82,15 +82,14 @@ class Connection:
             raise
 
     async def json(self, path: str) -> dict[str, Any]:
-        """Return what a GET is answered with; a refusal's body too, where it is a state."""
+        """Return what a GET is answered with. A server that is about to end counts as missing."""
         async with self._named(), asyncio.timeout(self._seconds):
             answer = await self._client.get(path)
-            if answer.status_code not in (200, 503):
+            if answer.status_code != 200:
                 self._refused(answer)
-            said = _object(answer.content)
-            if said is None or "error" in said:
-                self._refused(answer)
-        return said or {}
+            if (said := _object(answer.content)) is None:
+                raise self.missing("gave an answer that is none of swift's")
+        return said
 
     async def lines(
         self, method: str, path: str, body: bytes | AsyncIterable[bytes]
