@@ -182,6 +182,7 @@ def line(method: str, seed: int, pairs: list[Pair], base: Tensor, *, control: bo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--controls", type=int, default=1, help="seeds of the control")
     parser.add_argument("--methods", default=",".join(WAYS))
     parser.add_argument("--held-out-seed", type=int, default=HELD_OUT_SEED)
@@ -190,8 +191,9 @@ def main() -> None:
     base = differences(find_model("nano", cache_home()), pairs)
     print(f"base: {_share(base > 0):.1%} likelier\n")
     print("| method | seed | right | margin | likelier | CPU s |\n|" + "---|" * 6, flush=True)
-    kinds = [(seed, False) for seed in range(1, asked.seeds + 1)]
-    kinds += [(seed, True) for seed in range(1, asked.controls + 1)]
+    begin = asked.first
+    kinds = [(seed, False) for seed in range(begin, begin + asked.seeds)]
+    kinds += [(seed, True) for seed in range(begin, begin + asked.controls)]
     for seed, control in kinds:
         for method in asked.methods.split(","):
             print(line(method, seed, pairs, base, control=control), flush=True)

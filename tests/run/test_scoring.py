@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from swift import train_rm
+from swift import train_grpo, train_rm
 from swift.chat.message import Message
 from swift.core.env import Ranks
 from swift.core.errors import PlanError
@@ -166,6 +166,32 @@ def test_a_run_is_pinned_to_the_checkpoint_that_was_there(trained: Trained) -> N
     assert isinstance(reward, RewardModel)
     place = trained.run / "checkpoint-4"
     assert Path(reward.id) == place.resolve()
+
+
+def test_a_training_is_judged_by_it_and_by_a_function_that_is_there(
+    trained: Trained, tmp_path: Path
+) -> None:
+    seen: list[Answer] = []
+
+    def listens(answers: Sequence[Answer]) -> list[float | None]:
+        seen.extend(answers)
+        return [None for _ in answers]
+
+    result = train_grpo(
+        str(trained.base),
+        str(trained.data),
+        reward=[{"name": "model", "id": str(trained.run)}, listens],
+        output_dir=str(tmp_path / "run"),
+        batch_size=8,
+        max_tokens=6,
+        max_steps=1,
+    )
+    (step,) = result.history
+    assert len(seen) == 8
+    found = opened(trained, str(trained.run))(seen)
+    assert step["rewards/model/mean"] == pytest.approx(sum(found) / 8, abs=1e-5)
+    assert step["reward"] == pytest.approx(sum(found) / 8, abs=1e-5)
+    assert "rewards/listens/mean" not in step
 
 
 def brief(answers: Sequence[Answer]) -> list[float | None]:
