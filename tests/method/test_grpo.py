@@ -240,15 +240,22 @@ def test_a_variants_row_is_what_is_chosen_unless_one_says_otherwise(name: Any) -
     row["epsilon_high"] = row["epsilon"] if row["epsilon_high"] is None else row["epsilon_high"]
     assert Grpo(variant=name).chosen == row
     other = {"advantage": "batch", "scale": "none", "ratio": "whole", "average": "length",
-             "loss": "cispo", "kl_in": "reward", "epsilon": 0.1, "epsilon_high": 0.7,
+             "kl_in": "reward", "epsilon": 0.1, "epsilon_high": 0.7,
              "dynamic_sampling": True, "mask_truncated": True}  # fmt: skip
-    assert other.keys() == row.keys()
+    assert {*other, "loss"} == row.keys()
     for key, value in other.items():
         changed = {**row, key: value}
         if key == "epsilon" and VARIANTS[name]["epsilon_high"] is None:
             changed["epsilon_high"] = value
         said: dict[str, Any] = {key: value}
         assert Grpo(variant=name, **said).chosen == changed
+
+
+def test_epsilon_high_of_one_loss_is_not_that_of_the_other() -> None:
+    assert Grpo(loss="cispo").chosen["epsilon_high"] == 5.0
+    assert Grpo(variant="dapo", loss="cispo").chosen["epsilon_high"] == 5.0
+    assert Grpo(variant="cispo", loss="clip").chosen["epsilon_high"] == 0.2
+    assert Grpo(loss="cispo", epsilon_high=3.0).chosen["epsilon_high"] == 3.0
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from swift.recipe import read
         ("kl_in_reward", "true", "kl_in", "reward"),
         ("multi_turn_scheduler", "./tools.py:reply", "turns", "./tools.py:reply"),
         ("epsilon_high", "0.3", "epsilon_high", 0.3),
+        ("use_bias_correction_kl", "true", "kl_unbiased", True),
     ],
 )
 def test_flags_of_other_grpos_are_understood(

@@ -134,6 +134,10 @@ class Grpo(Compared):
         of_variant = VARIANTS[self.variant]
         said = {name: getattr(self, name) for name in of_variant}
         found = {n: of_variant[n] if v == "auto" else v for n, v in said.items()}
+        if found["loss"] != of_variant["loss"] and self.epsilon_high == "auto":
+            # it is a weight of the one, a distance of the other
+            kin = "cispo" if found["loss"] == "cispo" else "grpo"
+            found["epsilon_high"] = VARIANTS[kin]["epsilon_high"]
         if found["epsilon_high"] is None:
             found["epsilon_high"] = found["epsilon"]
         return found

@@ -129,7 +129,7 @@ def _by_group(drawn: Sequence[Drawn]) -> list[list[Drawn]]:
 
 def _all_alike(group: Sequence[Drawn]) -> bool:
     """Return whether no answer of a group was better than another."""
-    return len({one.reward for one in group}) < 2
+    return len({one.reward for one in group if one.reward is not None}) < 2
 
 
 def of_rewards(drawn: Sequence[Drawn]) -> Told:

@@ -46,8 +46,7 @@ class Post:
 
     def heated(self, heat: float) -> Post:
         """Return what the model does, and a division by `heat` after it."""
-        cap = None if self.softcap is None else self.softcap / heat
-        return replace(self, mul=self.mul / heat, softcap=cap)
+        return replace(self, mul=self.mul / heat, softcap=self.softcap and self.softcap / heat)
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Return transformed logits [..., columns], out of place."""
