@@ -65,5 +65,5 @@ def test_pairs_swapped_at_random_teach_a_reward_model_nothing(tmp_path: Path) ->
 
 def test_simpo_prefers_right_answers_without_a_reference(tmp_path: Path) -> None:
     found = held_out("simpo", tmp_path, max_steps=20, learning_rate=1e-3)
-    assert found["rewards/accuracies"] > 0.75
+    assert found["rewards/accuracies"] > 0.7
     assert found["rewards/margins"] > 0
