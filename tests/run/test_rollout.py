@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,12 @@ from safetensors.torch import load_file
 from swift import train_grpo
 from swift.chat.message import Message
 from swift.chat.speaker import Speaker
-from swift.checkpoint import newest
 from swift.core.env import cache_home
 from swift.core.errors import UserError
 from swift.core.events import read_events
 from swift.model.find import find_model
 from swift.reward import Answer
 from swift.run.drawn import Drawn, kept, rows_of
-from tests.serve.live import wait_until
 
 SIZES: dict[str, Any] = {"group": 4, "max_tokens": 6, "batch_size": 8, "micro_batch_size": 4}
 
@@ -193,76 +190,3 @@ def test_two_ranks_draw_and_learn_what_one_process_does(
     one, two = map(load_file, files)
     far = max(float((one[n].float() - two[n].float()).abs().max()) for n in one)
     assert far < 2e-4  # AdamW's first steps are of sign: a tenth of one of its steps
-
-
-class Server:
-    """`swift serve nano --sync` as a process that may be killed."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self.start()
-
-    def start(self) -> None:
-        words = [sys.executable, "-P", "-m", "swift", "serve", "nano", "--sync", "true"]
-        self.process = subprocess.Popen(
-            [*words, "--port", str(self._port)],
-            env=ALONE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-
-@pytest.fixture
-def server() -> Iterator[tuple[Server, str]]:
-    import socket
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    made = Server(port)
-    yield made, f"http://127.0.0.1:{port}"
-    made.kill()
-
-
-def _up(url: str) -> bool:
-    import httpx2
-
-    try:
-        return bool(httpx2.get(f"{url}/health").status_code == 200)
-    except httpx2.HTTPError:
-        return False
-
-
-@pytest.mark.slow
-def test_a_killed_server_is_named_and_the_run_goes_on_once_it_is_back(
-    recipe: Path, tmp_path: Path, server: tuple[Server, str]
-) -> None:
-    there, url = server
-    wait_until(lambda: _up(url), "the server")
-    out = tmp_path / "served"
-    words = command(recipe, out, "--engine.name", "server", "--engine.url", url)
-    words += ["--engine.timeout", "5", "--method.steps", "1", "--max_steps", "6"]
-    child = subprocess.Popen(words, env=ALONE, stderr=subprocess.PIPE, text=True)
-
-    def events(kind: str) -> list[dict[str, Any]]:
-        path = out / "events.jsonl"
-        return [e for e in read_events(path) if e["event"] == kind] if path.exists() else []
-
-    def dead() -> bool:
-        assert child.poll() is None, child.communicate()[1]
-        return any(url in e["text"] for e in events("warning"))
-
-    wait_until(lambda: len(events("step")) >= 2, "two steps")
-    there.kill()
-    wait_until(dead, "a word on who is missing")
-    there.start()
-    _, errors = child.communicate(timeout=240)
-    assert child.returncode == 0, errors
-    assert [e["step"] for e in events("step")] == [1, 2, 3, 4, 5, 6]
-    assert newest(out) == out / "checkpoint-6"
-    versions = [{one.version for one in kept(out, n)} for n in range(6)]
-    assert versions == [{n} for n in range(6)]

@@ -43,7 +43,8 @@ class Panel:
 def panels(history: History) -> list[Panel]:
     """Return what is worth a panel: all that has a point, the loss first."""
     fixed = (("loss", "loss"), ("learning rate", "learning_rate"), ("gradient norm", "grad_norm"))
-    named = [*fixed, *((name, name) for name in history.metrics())]
+    metrics = sorted(history.metrics(), key=lambda name: not name.startswith("reward"))
+    named = [*fixed, *((name, name) for name in metrics)]
     found = [
         Panel(
             title=title,
@@ -93,9 +94,19 @@ def _png(found: Sequence[Panel], title: str) -> bytes:
     data = BytesIO()
     with rc_context():
         rcdefaults()  # the user's own settings may ask for LaTeX, or for fonts that are not here
-        figure = Figure(figsize=(4.2 * across, 2.8 * down + 0.4), dpi=100, layout="constrained")
+        wide, high = 4.2 * across, 2.8 * down + 0.4
+        figure = Figure(figsize=(wide, high), dpi=100)
+        # By hand: a layout that is sought takes as long as all the rest.
+        figure.subplots_adjust(
+            left=0.6 / wide,
+            right=1 - 0.15 / wide,
+            bottom=0.3 / high,
+            top=1 - 0.75 / high,
+            wspace=0.22,
+            hspace=0.32,
+        )
         FigureCanvasAgg(figure)
-        figure.suptitle(title, fontsize=10, parse_math=False)
+        figure.suptitle(title, fontsize=10, y=1 - 0.15 / high, parse_math=False)
         for number, panel in enumerate(found, 1):
             _fill(figure.add_subplot(down, across, number), panel)
         figure.savefig(data, format="png")
