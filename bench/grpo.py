@@ -1,0 +1,165 @@
+"""Steps of GRPO beside TRL: CPU seconds of constructor and training, 8 answers of 64 tokens a step.
+
+    python bench/grpo.py --floor PATH [--pairs 5] [--tuner full] [--steps 20]
+
+The same model, questions, sizes and options, float32, one compute thread; imports are not counted.
+A reward that differs from answer to answer lets both learn in every step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+}
+GROUP, TOKENS, RATE, LENGTH = 8, 64, 1e-4, 1024
+
+
+def cpu_s() -> float:
+    """Return user + system seconds of this process and the children it has waited for."""
+    return sum(os.times()[:4])
+
+
+def parity(completion_ids: list[list[int]], **columns: Any) -> list[float]:
+    """Return the share of even tokens of each answer."""
+    return [sum(id % 2 == 0 for id in ids) / max(1, len(ids)) for ids in completion_ids]
+
+
+def reward(prompts: Any, completions: Any, completion_ids: list[list[int]]) -> list[float]:
+    """Return `parity`, with the arguments that ours looks for."""
+    return parity(completion_ids)
+
+
+def ours(model: str, data: str, tuner: str, steps: str, folder: str) -> dict[str, float]:
+    """Train with `swift.train_grpo`."""
+    import peft  # noqa: F401 - imports are not counted
+    import torch
+    import transformers  # noqa: F401 - as above
+
+    import swift.engine._torch
+    import swift.run.train  # noqa: F401 - as above
+    from swift import train_grpo
+
+    begun = cpu_s()
+    train_grpo(
+        model,
+        dataset=data,
+        reward=reward,
+        tuner=tuner,
+        group=GROUP,
+        max_tokens=TOKENS,
+        batch_size=GROUP,
+        micro_batch_size=GROUP,
+        max_steps=int(steps),
+        learning_rate=RATE,
+        max_length=LENGTH,
+        save_every=0,
+        warmup=0,
+        schedule="constant",
+        output_dir=folder + "/run",
+    )
+    events = [json.loads(x) for x in Path(folder, "run", "events.jsonl").read_text().splitlines()]
+    done = [e for e in events if e["event"] == "step"]
+    assert torch.get_num_threads() == 1
+    length = statistics.fmean(e["completions/mean_length"] for e in done)
+    return {"cpu_s": cpu_s() - begun, "steps": len(done), "tokens": length}
+
+
+def theirs(model: str, data: str, tuner: str, steps: str, folder: str) -> dict[str, float]:
+    """Train with TRL's GRPOTrainer."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import GRPOConfig, GRPOTrainer
+
+    torch.set_num_threads(1)
+    rows = [json.loads(line) for line in Path(data).read_text(encoding="utf-8").splitlines()]
+    begun = cpu_s()
+    options = GRPOConfig(
+        output_dir=folder,
+        per_device_train_batch_size=GROUP,
+        num_generations=GROUP,
+        max_completion_length=TOKENS,
+        max_steps=int(steps),
+        learning_rate=RATE,
+        lr_scheduler_type="constant",
+        loss_type="grpo",
+        beta=0.0,
+        gradient_checkpointing=False,
+        bf16=False,
+        use_cpu=True,
+        report_to="none",
+        save_strategy="no",
+        logging_steps=1,
+        disable_tqdm=True,
+    )
+    lora = LoraConfig(r=8, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    trainer = GRPOTrainer(
+        model,
+        reward_funcs=parity,
+        args=options,
+        train_dataset=Dataset.from_list([{"prompt": row["messages"][:-1]} for row in rows]),
+        peft_config=lora if tuner == "lora" else None,
+    )
+    trainer.train()
+    told = [e for e in trainer.state.log_history if "completions/mean_length" in e]
+    length = statistics.fmean(e["completions/mean_length"] for e in told)
+    return {"cpu_s": cpu_s() - begun, "steps": len(told), "tokens": length}
+
+
+def run(side: str, *words: str) -> dict[str, float]:
+    """Return what a process prints as its last line."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**ENVIRONMENT, "SWIFT_CACHE": f"{folder}/cache"}
+        done = subprocess.run(
+            [sys.executable, __file__, side, *words, folder],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    if sys.argv[1:2] in (["ours"], ["theirs"]):
+        side, *words = sys.argv[1:]
+        print(json.dumps({"ours": ours, "theirs": theirs}[side](*words)))
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--floor", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("bench/out/floor"))
+    parser.add_argument("--tuner", choices=("full", "lora"), default="full")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=20)
+    asked = parser.parse_args()
+    if not (asked.work / "pref500.jsonl").exists():
+        subprocess.run([sys.executable, str(asked.floor / "make.py"), str(asked.work)], check=True)
+    words = (str(asked.work / "tiny"), str(asked.work / "pref500.jsonl"), asked.tuner)
+    ratios = []
+    for _ in range(asked.pairs):
+        pair = {side: run(side, *words, str(asked.steps)) for side in ("theirs", "ours")}
+        print(json.dumps(pair), flush=True)
+        ratios.append(pair["ours"]["cpu_s"] / pair["theirs"]["cpu_s"])
+    middle = statistics.median(ratios)
+    print(f"\nCPU s of {asked.steps} steps of GRPO, ours / TRL's: {middle:.2f} "
+          f"({min(ratios):.2f} to {max(ratios):.2f}; goal 0.75)")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
