@@ -212,7 +212,7 @@ class RolloutFeed:
     def _constants(self, given: Any, steps: Any) -> Iterator[tuple[str, Any]]:
         for s, (before, after) in enumerate(zip(given, steps, strict=True)):
             for m, (bare, batch) in enumerate(zip(before, after, strict=True)):
-                for column, value in batch.rows.columns.items():
+                for column, value in sorted(batch.rows.columns.items()):
                     if column not in bare.rows.columns:
                         yield self._name(s, m, column), value
 
