@@ -36,7 +36,7 @@ ROWS = [
 DOORS = {"dpo": train_dpo, "orpo": train_orpo, "rm": train_rm}
 """With a reference, without one, with a score at the last token."""
 
-NOTE = "the answers of a pair share their prompt's compute, in rows without padding"
+NOTE = "answers to one question share its compute, in rows without padding"
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,11 @@ class Method(Component):
     """The task where none is said: see `Recipe.task`."""
 
     @property
+    def alike(self) -> int:
+        """How many sequences begin with the same words: those of an item, or of a question."""
+        return len(self.sides) - self.aside
+
+    @property
     def heat(self) -> float:
         """What logits are divided by before they become log-probabilities."""
         return 1.0

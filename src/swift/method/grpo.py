@@ -143,6 +143,11 @@ class Grpo(Compared):
         return found
 
     @property
+    def alike(self) -> int:
+        """Answers to one question."""
+        return self.group
+
+    @property
     def heat(self) -> float:
         """Log-probabilities are those of the distribution that was drawn from."""
         return self.temperature

@@ -167,7 +167,7 @@ def _of_rows(plan: Plan) -> list[str]:
     """Say that answers share a prompt, where the recipe leaves that open."""
     if plan.recipe.data.padding_free != "auto" or not (plan.shared and plan.end_to_end):
         return []
-    return ["the answers of a pair share their prompt's compute, in rows without padding"]
+    return ["answers to one question share its compute, in rows without padding"]
 
 
 def _learning_rate(recipe: Recipe, facts: ModelFacts) -> float:

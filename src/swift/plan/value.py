@@ -140,12 +140,11 @@ class Plan(Value):
 
     @property
     def shared(self) -> bool:
-        """Whether an item's answers, where there are several, should share their prompt's compute.
+        """Whether answers to one question, where there are several, should share its compute.
 
         Noise on what the model reads depends on the whole sequence: then each has its own prompt.
         """
-        method = self.recipe.method
-        return len(method.sides) - method.aside > 1 and not self.recipe.train.neftune
+        return self.recipe.method.alike > 1 and not self.recipe.train.neftune
 
     @property
     def data_world(self) -> int:

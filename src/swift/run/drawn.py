@@ -17,7 +17,7 @@ import numpy as np
 from swift.chat.message import Message
 from swift.core.errors import PlanError, Problem
 from swift.core.files import write_text
-from swift.dataset.encoded import Block, Encoded, Store
+from swift.dataset.encoded import Encoded
 from swift.reward import Answer
 
 if TYPE_CHECKING:
@@ -97,26 +97,33 @@ def valued(drawn: Sequence[Drawn], judged: Judged) -> list[Drawn]:
     ]
 
 
-def rows_of(drawn: Sequence[Drawn], *, mask_truncated: bool) -> Encoded:
-    """Return answers as rows to train on: what the model said carries the loss."""
-    store = Store(sides=1, columns=("reward", "group"))
-    for one in drawn:
-        left_out = mask_truncated and one.finish == "length"
-        own = np.asarray(one.own, dtype=np.bool_) & (not left_out)
-        store.add(
-            Block(
-                np.array([*one.prompt, *one.ids], dtype=np.int32),
-                np.concatenate([np.zeros(len(one.prompt), dtype=np.bool_), own]),
-                np.array([len(one.prompt) + len(one.ids)]),
-                [one.origin],
-                (),
-                {
-                    "reward": [float("nan") if one.reward is None else one.reward],
-                    "group": [float(one.group)],
-                },
-            )
+def rows_of(drawn: Sequence[Drawn], *, mask_truncated: bool, sides: int = 1) -> Encoded:
+    """Return answers as rows to train on: what the model said carries the loss.
+
+    Args:
+        drawn: Answers, those to one question one after the other.
+        mask_truncated: Whether answers that were cut carry none.
+        sides: How many neighbours are one item, which may share their prompt's compute.
+    """
+    sequences = [
+        (
+            [*one.prompt, *one.ids],
+            [False] * len(one.prompt)
+            + [own and not (mask_truncated and one.finish == "length") for own in one.own],
         )
-    return store.close()
+        for one in drawn
+    ]
+    rewards = [float("nan") if one.reward is None else one.reward for one in drawn]
+    groups = [float(one.group) for one in drawn]
+    columns = {"reward": rewards, "group": groups}
+    return Encoded(
+        ids=np.concatenate([np.array(ids, dtype=np.int32) for ids, _ in sequences]),
+        supervised=np.concatenate([np.array(own, dtype=np.bool_) for _, own in sequences]),
+        offsets=np.cumsum([0, *(len(ids) for ids, _ in sequences)]).astype(np.int64),
+        sides=sides,
+        origins=[one.origin for one in drawn[::sides]],
+        columns={name: np.array(of).reshape(-1, sides) for name, of in columns.items()},
+    )
 
 
 def path_of(run: Path, rollout: int) -> Path:

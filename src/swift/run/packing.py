@@ -33,10 +33,10 @@ def end_to_end(
 ) -> Iterator[bool]:
     """Let the models read rows of several sequences within, if their answers stay what they were.
 
-    Each is asked for two sequences of the data, alone in padded rows and end to end in one; of data
-    with several sides also for two that share their beginnings with these. Where it differs (layers
-    that carry a state from place to place, attention of their own), all go back to the attention
-    they had, and an event says so.
+    Each is asked for two sequences of the data, and two that share their beginnings with these:
+    alone in padded rows, and end to end in one. Where it differs (layers that carry a state from
+    place to place, attention of their own), all go back to the attention they had, and an event
+    says so.
 
     Args:
         placements: The trained model and the frozen ones, on every rank.
@@ -92,25 +92,23 @@ def _differs(placement: Placement, train: Encoded, pad_id: int) -> float:
 
 
 def _two(train: Encoded) -> Encoded:
-    """Return the beginnings of two sequences, all of whose tokens are supervised.
+    """Return the beginnings of two sequences, all of whose tokens are supervised, as two items.
 
-    Where items have several sides, a second one goes on from the middle of each as the other does,
-    supervised from there: what stands before is shared.
+    A second side of each goes on from its middle as the other does, supervised from there: what
+    stands before is shared.
     """
     one, other = (train.sequence(item, 0)[0][:_LONGEST] for item in (0, len(train) - 1))
-    found = [(one, 0), (other, 0)]
-    if train.sides > 1:
-        halves = len(one) // 2, len(other) // 2
-        crossed = [
-            (np.concatenate([a[:half], b]), half)
-            for a, b, half in ((one, other, halves[0]), (other, one, halves[1]))
-        ]
-        found = [found[0], crossed[0], found[1], crossed[1]]
+    halves = len(one) // 2, len(other) // 2
+    crossed = [
+        (np.concatenate([a[:half], b]), half)
+        for a, b, half in ((one, other, halves[0]), (other, one, halves[1]))
+    ]
+    found = [(one, 0), crossed[0], (other, 0), crossed[1]]
     sizes = [len(ids) for ids, _ in found]
     return Encoded(
         ids=np.concatenate([ids for ids, _ in found]),
         supervised=np.concatenate([np.arange(len(ids)) > begin for ids, begin in found]),
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        sides=min(train.sides, 2),
+        sides=2,
         origins=["", ""],
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import gcd
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,12 +246,14 @@ class RolloutFeed:
         self, rollout: int, drawn: Sequence[Drawn]
     ) -> tuple[list[list[Batch]], list[tuple[int, int]]]:
         """Return this rank's micro-batches of each step, and the sizes of the steps."""
-        rows = rows_of(drawn, mask_truncated=self._method.chosen["mask_truncated"])
+        sides = self._sides
+        masked = self._method.chosen["mask_truncated"]
+        rows = rows_of(drawn, mask_truncated=masked, sides=sides)
         options = self._plan.recipe
         schedule = Schedule(
             lengths=rows.lengths,
-            batch_size=self._plan.sizes.batch,
-            micro_batch_size=self._plan.sizes.micro,
+            batch_size=self._plan.sizes.batch // sides,
+            micro_batch_size=self._plan.sizes.micro // sides,
             data_world=self._policy.data_world,
             seed=options.train.seed + (rollout + 1 << 32),
             shuffle=options.data.shuffle,
@@ -262,12 +265,19 @@ class RolloutFeed:
             cut = self._packed(rows, items) if options.data.packing else schedule.step(step)
             mine = cut[self._policy.data_rank]
             steps.append([collate(rows, micro, self._lay) for micro in mine])
-            sizes.append((len(items), int(rows.lengths[items].sum())))
+            sizes.append((len(items) * sides, int(rows.lengths[items].sum())))
         return steps, sizes
+
+    @property
+    def _sides(self) -> int:
+        """How many answers to a question stay together, in one micro-batch."""
+        sizes = self._plan.sizes
+        return gcd(self._method.group, sizes.micro, sizes.batch)
 
     def _packed(self, rows: Encoded, items: Any) -> list[list[list[int]]]:
         """Return [rank][micro-batch] of answers that fill rows of max_length, `micro` of them."""
-        found = [[int(items[i]) for i in p] for p in packs(rows.lengths[items], self._plan.room)]
+        room = self._plan.room * rows.sides
+        found = [[int(items[i]) for i in pack] for pack in packs(rows.lengths[items], room)]
         micro, world = self._plan.sizes.micro, self._policy.data_world
         whole = [
             [item for pack in found[i : i + micro] for item in pack]
