@@ -8,27 +8,13 @@ counted. TRL computes its reference's log-probabilities before training; so do w
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-ENVIRONMENT = {
-    **os.environ,
-    "OMP_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_OFFLINE": "1",
-}
+from beside import compare, cpu_s, is_side, pairs_of_rows, parser
+
 BATCH, RATE, LENGTH = 8, 1e-4, 1024
-
-
-def cpu_s() -> float:
-    """Return user + system seconds of this process and the children it has waited for."""
-    return sum(os.times()[:4])
 
 
 def ours(model: str, data: str, tuner: str, folder: str) -> dict[str, float]:
@@ -106,45 +92,18 @@ def theirs(model: str, data: str, tuner: str, folder: str) -> dict[str, float]:
     return {"cpu_s": cpu_s() - begun, "steps": len(losses), "loss": losses[-1]}
 
 
-def run(side: str, model: Path, data: Path, tuner: str) -> dict[str, float]:
-    """Return what a process prints as its last line."""
-    with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, __file__, side, str(model), str(data), tuner, folder]
-        environment = {**ENVIRONMENT, "SWIFT_CACHE": f"{folder}/cache"}
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def main() -> None:
-    if sys.argv[1:2] in (["ours"], ["theirs"]):
-        side, *words = sys.argv[1:]
-        print(json.dumps({"ours": ours, "theirs": theirs}[side](*words)))
+    if is_side({"ours": ours, "theirs": theirs}):
         return
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--floor", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path("bench/out/floor"))
-    parser.add_argument("--tuner", choices=("full", "lora"), default="full")
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=500)
-    asked = parser.parse_args()
-    if not (asked.work / "pref500.jsonl").exists():
-        subprocess.run([sys.executable, str(asked.floor / "make.py"), str(asked.work)], check=True)
-    rows = (asked.work / "pref500.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    ratios = []
+    options = parser(__doc__)
+    options.add_argument("--rows", type=int, default=500)
+    asked = options.parse_args()
+    rows = pairs_of_rows(asked).read_text(encoding="utf-8").splitlines(keepends=True)
     with tempfile.TemporaryDirectory() as place:
         data = Path(place) / "pairs.jsonl"
         data.write_text("".join(rows[: asked.rows]), encoding="utf-8")
-        for _ in range(asked.pairs):
-            sides = ("theirs", "ours")
-            pair = {side: run(side, asked.work / "tiny", data, asked.tuner) for side in sides}
-            print(json.dumps(pair), flush=True)
-            ratios.append(pair["ours"]["cpu_s"] / pair["theirs"]["cpu_s"])
-    middle = statistics.median(ratios)
-    print(f"\nCPU s of an epoch of DPO, ours / TRL's: {middle:.2f} "
-          f"({min(ratios):.2f} to {max(ratios):.2f}; goal 0.5)")  # fmt: skip
+        words = (str(asked.work / "tiny"), str(data), asked.tuner)
+        compare(__file__, words, asked.pairs, "an epoch of DPO", 0.5)
 
 
 if __name__ == "__main__":

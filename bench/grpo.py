@@ -8,28 +8,14 @@ A reward that differs from answer to answer lets both learn in every step.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-ENVIRONMENT = {
-    **os.environ,
-    "OMP_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_OFFLINE": "1",
-}
+from beside import compare, cpu_s, is_side, pairs_of_rows, parser
+
 GROUP, TOKENS, RATE, LENGTH = 8, 64, 1e-4, 1024
-
-
-def cpu_s() -> float:
-    """Return user + system seconds of this process and the children it has waited for."""
-    return sum(os.times()[:4])
 
 
 def parity(completion_ids: list[list[int]], **columns: Any) -> list[float]:
@@ -119,46 +105,15 @@ def theirs(model: str, data: str, tuner: str, steps: str, folder: str) -> dict[s
     return {"cpu_s": cpu_s() - begun, "steps": len(told), "tokens": length}
 
 
-def run(side: str, *words: str) -> dict[str, float]:
-    """Return what a process prints as its last line."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**ENVIRONMENT, "SWIFT_CACHE": f"{folder}/cache"}
-        done = subprocess.run(
-            [sys.executable, __file__, side, *words, folder],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def main() -> None:
-    if sys.argv[1:2] in (["ours"], ["theirs"]):
-        side, *words = sys.argv[1:]
-        print(json.dumps({"ours": ours, "theirs": theirs}[side](*words)))
+    if is_side({"ours": ours, "theirs": theirs}):
         return
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--floor", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path("bench/out/floor"))
-    parser.add_argument("--tuner", choices=("full", "lora"), default="full")
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20)
-    asked = parser.parse_args()
-    if not (asked.work / "pref500.jsonl").exists():
-        subprocess.run([sys.executable, str(asked.floor / "make.py"), str(asked.work)], check=True)
-    words = (str(asked.work / "tiny"), str(asked.work / "pref500.jsonl"), asked.tuner)
-    ratios = []
-    for _ in range(asked.pairs):
-        pair = {side: run(side, *words, str(asked.steps)) for side in ("theirs", "ours")}
-        print(json.dumps(pair), flush=True)
-        ratios.append(pair["ours"]["cpu_s"] / pair["theirs"]["cpu_s"])
-    middle = statistics.median(ratios)
-    print(f"\nCPU s of {asked.steps} steps of GRPO, ours / TRL's: {middle:.2f} "
-          f"({min(ratios):.2f} to {max(ratios):.2f}; goal 0.75)")  # fmt: skip
+    options = parser(__doc__)
+    options.add_argument("--steps", type=int, default=20)
+    asked = options.parse_args()
+    data = pairs_of_rows(asked)
+    words = (str(asked.work / "tiny"), str(data), asked.tuner, str(asked.steps))
+    compare(__file__, words, asked.pairs, f"{asked.steps} steps of GRPO", 0.75)
 
 
 if __name__ == "__main__":
