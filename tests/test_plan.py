@@ -9,7 +9,7 @@ import pytest
 
 from swift.core.errors import PlanError
 from swift.plan import Plan, read_plan, resolve, write_plan
-from swift.recipe import read
+from swift.recipe import Recipe, read
 from tests.kit import chat_rows, tiny_chat_model
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
@@ -132,3 +132,20 @@ def test_a_cut_weight_file_is_found_before_anything_runs(tmp_path: Path) -> None
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(PlanError, match="cut short"):
         resolve(read(None, [("model", str(folder))], "sft"))
+
+
+def test_a_model_that_no_engine_speaks_with_cannot_learn_from_its_own_answers(
+    tmp_path: Path,
+) -> None:
+    folder = tiny_chat_model(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["layer_types"] = ["linear_attention", "full_attention"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(PlanError, match="cannot draw answers of"):
+        resolve(Recipe.model_validate({"model": str(folder), "method": "grpo"}))
+
+
+def test_a_packed_model_that_draws_says_by_which_weights() -> None:
+    recipe = {"model": "nano", "method": "grpo", "quant": {"name": "bnb", "bits": 4}}
+    plan = resolve(Recipe.model_validate(recipe))
+    assert any("before `quant` packed them" in note for note in plan.notes)

@@ -116,6 +116,8 @@ def _decided(recipe: Recipe, facts: ModelFacts, here: Machine, world: int, strat
         notes.append(f"learning rate {rate:g}, since the recipe names none")
     choice = choose(recipe, facts, here, strategy)
     notes += [*choice.notes, *_of_answering(recipe, facts)]
+    if recipe.quant is not None and recipe.method.wants == "prompts":
+        notes.append("answers are drawn by the weights as they were before `quant` packed them")
     again = recipe.train.gradient_checkpointing
     sizes = _sizes(recipe, 1 if strategy == "tp" else world, choice.device)
     return Plan(
@@ -152,8 +154,8 @@ def _of_answering(recipe: Recipe, facts: ModelFacts) -> list[str]:
     """Say before a training that its model will not be served."""
     if not facts.folder or facts.code or recipe.engine.name != "torch":
         return []
-    if "score" in recipe.method.needs:
-        return []
+    if "score" in recipe.method.needs or recipe.method.wants == "prompts":
+        return []  # no engine answers with the one; with the other it must, or there is no plan
     why = served(read_config(Path(facts.folder)))
     can = (
         "transformers' generate can"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from swift.core.errors import Problem, SwiftError
 from swift.core.machine import Machine
-from swift.model.abilities import abilities
-from swift.model.facts import ModelFacts
+from swift.model.abilities import abilities, served
+from swift.model.facts import ModelFacts, read_config
 from swift.model.score import class_name, is_scorer, lacks_class, lacks_words
 from swift.plan.device import HALF, lacks_flash
 from swift.recipe import Recipe
@@ -104,6 +105,18 @@ def _has_the_head(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem |
         return None if scores else Problem(where="model", what=what, fix=fix)
     known = abilities(facts.model_type, class_name(facts.architecture))
     return lacks_class(facts.id, facts.architecture) if known is None or facts.code else None
+
+
+@rule
+def _can_draw(recipe: Recipe, facts: ModelFacts, here: Machine) -> Problem | None:
+    """An online method learns from answers that an engine draws."""
+    if recipe.method.wants != "prompts" or recipe.engine.name != "torch" or not facts.folder:
+        return None
+    why = None if facts.code else served(read_config(Path(facts.folder)))
+    if not why:
+        return None
+    what = f"the torch engine cannot draw answers of {facts.architecture}: {why}"
+    return Problem(where="method", what=what, fix="another model, or a method that draws none")
 
 
 def ragged_groups(recipe: Recipe, batch: int) -> Problem | None:
