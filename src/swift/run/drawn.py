@@ -135,8 +135,13 @@ def keep(run: Path, rollout: int, drawn: Iterable[Drawn]) -> None:
     """Write the answers of a rollout, whole or not at all."""
     path = path_of(run, rollout)
     path.parent.mkdir(exist_ok=True)
-    lines = (json.dumps(vars(one), ensure_ascii=False, default=list) for one in drawn)
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    write_text(path, "".join(f"{_line(one)}\n" for one in drawn))
+
+
+def _line(one: Drawn) -> str:
+    """Return an answer as JSON; a float32 says no more than seven digits."""
+    said = {**vars(one), "logprobs": [float(f"{value:.7g}") for value in one.logprobs]}
+    return json.dumps(said, ensure_ascii=False, default=list)
 
 
 def kept(run: Path, rollout: int) -> list[Drawn]:
