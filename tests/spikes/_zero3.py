@@ -150,16 +150,29 @@ class Zero3Placement(DataRanks, TorchPlacement):
 
     def load(self, read: Callable[[str, tuple[int, ...], tuple[int, ...]], Tensor]) -> None:
         """Put each share together from the boxes that it is."""
+        self._warm()
         for name, p, part in self._kept():
             flat = _share(p, part).clone()
             for size, offset, begin in self._boxes(p):
                 flat[begin : begin + prod(size)] = read(name, size, offset).flatten()
             if part is None:
                 deepspeed.utils.safe_set_local_fp32_param(p, flat)
+                p.ds_tensor.data.copy_(flat)  # type: ignore[attr-defined]  # what is computed with
             else:
                 deepspeed.utils.safe_set_local_optimizer_state(p, flat, part)
         for step in self._steps():
             step.copy_(read(f"step/{self._source.canonical(self.trained[0][0])}", (), ()))
+
+    def _warm(self) -> None:
+        """Let the inner optimiser make its state, without moving a weight."""
+        inner = self._zero.optimizer
+        for group in inner.param_groups:
+            group["lr"] = 0.0
+        for i, flat in enumerate(self._zero.fp32_partitioned_groups_flat):
+            group = inner.param_groups[self._zero.sub_group_to_group_id[i]]
+            group["params"], flat.grad = [flat], torch.zeros_like(flat)
+            inner.step()
+            group["params"], flat.grad = [], None
 
     def _boxes(self, p: Any) -> list[tuple[tuple[int, ...], tuple[int, ...], int]]:
         share = ceil(p.ds_numel / self.data_world)

@@ -144,33 +144,51 @@ def near(got: Trace, expected: Trace, tolerance: float) -> None:
     assert worst(got.weights, expected.weights) < tolerance
 
 
+def gone_on(placed: str, dtype: str, folders: dict[str, str], starts: Traces) -> Traces:
+    """Take the last step from the state of another world: on a rank, or alone."""
+    ranks = torch.distributed.is_initialized()
+    rank = torch.distributed.get_rank() if ranks else 0
+    world = torch.distributed.get_world_size() if ranks else 1
+    return {
+        (m, h): trace(placed, dtype, world, rank, folders[h], m, start)
+        for (m, h), start in starts.items()
+    }
+
+
+def check(
+    placed: str, dtype: str, folders: dict[str, str], tolerance: float
+) -> tuple[Proof, Proof]:
+    """Two ranks take the steps of one, and each world goes on from the other's state."""
+    expected = alone(dtype, folders)
+    first, second = on_ranks(traces, 2, placed, dtype, folders)
+    starts = {}
+    for case, one in expected.items():
+        near(first[case], one, tolerance)
+        near(second[case], first[case], 1e-15 if dtype == "float64" else 1e-7)
+        starts[case] = replace(one, pieces=first[case].pieces + second[case].pieces)
+    for case, last in gone_on(ONE, dtype, folders, starts).items():
+        assert worst(last.weights, expected[case].weights) < tolerance
+    few = {case: expected[case] for case in (("sft", "tied"), ("dpo", "untied"))}
+    for case, last in on_ranks(gone_on, 2, placed, dtype, folders, few)[1].items():
+        assert worst(last.weights, expected[case].weights) < tolerance
+    return first["sft", "tied"].proof, second["sft", "tied"].proof
+
+
 def test_two_stages_take_the_steps_of_one_process(folders: dict[str, str]) -> None:
-    first, second = on_ranks(
-        traces, 2, "tests.spikes._pipeline:PipelinePlacement", "float64", folders
-    )
-    for case, expected in alone("float64", folders).items():
-        got, other = first[case], second[case]
-        near(got, expected, 1e-9)
-        near(other, got, 1e-15)
-        assert got.proof.numel == other.proof.numel == expected.proof.numel
-        assert max(got.proof.local_numel, other.proof.local_numel) < 0.75 * got.proof.numel
-        method, head = case
-        both = replace(got, pieces=got.pieces + other.pieces)
-        gone_on = trace(ONE, "float64", 1, 0, folders[head], method, both)
-        assert worst(gone_on.weights, expected.weights) < 1e-9
+    proofs = check("tests.spikes._pipeline:PipelinePlacement", "float64", folders, 1e-9)
+    assert proofs[0].numel == proofs[1].numel == numel(folders)
+    assert max(p.local_numel for p in proofs) < 0.75 * numel(folders)
 
 
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="an environment of its own")
 def test_zero3_takes_the_steps_of_one_process(folders: dict[str, str]) -> None:
-    first, second = on_ranks(traces, 2, "tests.spikes._zero3:Zero3Placement", "float32", folders)
-    for case, expected in alone("float32", folders).items():
-        got, other = first[case], second[case]
-        near(got, expected, 1e-4)
-        near(other, got, 1e-7)
-        assert got.proof.wrapper == "DeepSpeedEngine"
-        assert (got.proof.data_world, got.proof.numel) == (2, expected.proof.numel)
-        assert got.proof.local_numel < 0.52 * got.proof.numel
-        method, head = case
-        both = replace(got, pieces=got.pieces + other.pieces)
-        gone_on = trace(ONE, "float32", 1, 0, folders[head], method, both)
-        assert worst(gone_on.weights, expected.weights) < 1e-4
+    proof, _ = check("tests.spikes._zero3:Zero3Placement", "float32", folders, 1e-4)
+    assert (proof.wrapper, proof.data_world) == ("DeepSpeedEngine", 2)
+    assert proof.numel == numel(folders)
+    assert proof.local_numel < 0.52 * proof.numel
+
+
+def numel(folders: dict[str, str]) -> int:
+    """Weights of the tied model, as one process has them."""
+    source = ModelSource(read_facts("tiny", Path(folders["tied"])), Full(), dtype="float32")
+    return TorchPlacement(source, "policy", None, 0.0, Site()).proof().numel
