@@ -12,7 +12,7 @@ from swift.core import plugins
 from swift.core.errors import PlanError, RecipeError, UserError
 from swift.method import Method, methods
 from swift.plan import Plan, read_plan, resolve, write_plan
-from swift.plan.rewarding import unnamed
+from swift.plan.rewarding import remembered, unnamed
 from swift.recipe import read
 from swift.reward import Answer
 from swift.reward.accuracy import Accuracy
@@ -174,3 +174,51 @@ def test_a_live_function_that_takes_something_else_is_refused(base: Path) -> Non
 def test_drawn_answers_and_streams_do_not_go_together() -> None:
     with pytest.raises(RecipeError, match="which streaming does not keep"):
         read(None, [("data.streaming", True), ("max_steps", 3)], "draws")
+
+
+REPLIES = "def reply(messages, columns):\n    return None\nnothing = 3\n"
+
+
+def replying(base: Path, said: str) -> Plan:
+    return planned(base, ("method.turns", said), verb="grpo")
+
+
+def test_code_that_replies_is_remembered_and_found_from_anywhere(
+    base: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "env.py").write_text(REPLIES)
+    plan = replying(base, "./env.py:reply")
+    (here / "env.py").write_text(REPLIES + "# changed\n")
+    plugins._tried.clear()
+    assert replying(base, "./env.py:reply").digest != plan.digest
+    monkeypatch.chdir(here.parent)
+    assert remembered("./env.py:reply", plan.code) == f"{here / 'env.py'}:reply"
+
+
+def test_code_that_replies_and_was_never_named_is_not_run(base: Path, here: Path) -> None:
+    (here / "env.py").write_text(REPLIES)
+    plan = planned(base, verb="grpo")
+    with pytest.raises(PlanError, match="does not remember the code"):
+        remembered("./env.py:reply", plan.code)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("./env.py:rely", "write `reply`"),
+        ("./evn.py:reply", "no file"),
+        ("./env.py:nothing", "is no function"),
+    ],
+)
+def test_what_cannot_reply_is_said_before_anything_is_opened(
+    base: Path, here: Path, said: str, why: str
+) -> None:
+    (here / "env.py").write_text(REPLIES)
+    with pytest.raises(PlanError) as error:
+        replying(base, said)
+    assert why in str(error.value)
+
+
+def test_a_reply_without_a_function_is_a_mistake_of_the_recipe(base: Path) -> None:
+    with pytest.raises(RecipeError, match=r"FILE\.py:FUNCTION"):
+        replying(base, "./env.py")

@@ -276,3 +276,21 @@ def test_any_text_gives_a_finite_number_or_none(texts: list[str]) -> None:
     for reward in plain:
         for value in asyncio.run(reward.judge(answers)):
             assert value is None or math.isfinite(value)
+
+
+def test_a_function_cannot_take_answers_from_the_others() -> None:
+    def greedy(answers: list[Answer]) -> list[float]:
+        answers.clear()
+        return []
+
+    with pytest.raises(UserError, match=r"greedy.*AttributeError"):
+        judged([Function.of(greedy)], [answer("a"), answer("b")])
+
+
+@pytest.mark.parametrize("value", [1e308, -1e16])
+def test_values_whose_mean_could_not_be_computed_are_refused(value: float) -> None:
+    def huge(answers: Sequence[Answer]) -> list[float]:
+        return [value for _ in answers]
+
+    with pytest.raises(TrainingError, match="huge"):
+        judged([Function.of(huge)], [answer("a"), answer("b")])

@@ -21,6 +21,7 @@ from swift.core.events import read_events
 from swift.model.find import find_model
 from swift.reward import Answer
 from swift.run.drawn import Drawn, kept, rows_of
+from swift.run.replies import Replies
 
 SIZES: dict[str, Any] = {"group": 4, "max_tokens": 6, "batch_size": 8, "micro_batch_size": 4}
 
@@ -139,8 +140,27 @@ def _asked(seen: Sequence[Answer], one: Drawn) -> list[Message]:
 
 def test_a_function_that_fails_is_named_with_its_row(tmp_path: Path) -> None:
     (tmp_path / "env.py").write_text("def reply(messages, columns):\n    return 1 / 0\n")
-    with pytest.raises(UserError, match=r"env\.py:reply.*ZeroDivisionError.*nano-numbers:\d+"):
+    with pytest.raises(UserError, match=r"env\.py:reply.*nano-numbers:\d+: ZeroDivisionError"):
         trained(tmp_path / "a", right, turns=f"{tmp_path}/env.py:reply")
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        ('"a\\ud800b"', "surrogates not allowed"),
+        ('{"role": "user", "content": "x", "id": object()}', "not JSON serializable"),
+        ("exit(0)", "SystemExit: 0"),
+        ("next(iter(()))", "StopIteration"),
+    ],
+)
+def test_a_reply_that_nobody_could_read_or_keep_is_refused(reply: str, why: str) -> None:
+    def made(messages: Any, columns: Any) -> Any:
+        return eval(reply)
+
+    origin = "mine.jsonl:7"
+    error = Replies("env.py:made", 2, None)._one(made, [], {}, origin)
+    assert isinstance(error, UserError)
+    assert why in str(error) and origin in str(error)
 
 
 def test_held_out_questions_are_answered_and_judged(tmp_path: Path) -> None:

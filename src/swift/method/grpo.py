@@ -117,6 +117,14 @@ class Grpo(Compared):
     entropy: bool = False
     """Measure the entropy of each token's distribution too, which takes its time."""
 
+    @field_validator("turns")
+    @classmethod
+    def _of_two(cls, turns: str | None) -> str | None:
+        place, _, name = (turns or "file:name").rpartition(":")
+        if not place or not name.isidentifier():
+            raise ValueError("write FILE.py:FUNCTION")
+        return turns
+
     @field_validator("epsilon")
     @classmethod
     def _low_below_one(cls, epsilon: Auto | float, info: ValidationInfo) -> Auto | float:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from swift.checkpoint import served
-from swift.core.errors import Problem, SwiftError
-from swift.core.plugins import Used
+from swift.core.errors import PlanError, Problem, SwiftError
+from swift.core.plugins import Used, attribute, used
 from swift.model.facts import read_facts
 from swift.model.score import holds_head
 from swift.recipe import Recipe
@@ -24,7 +24,7 @@ class Judges:
     """As a worker gets them, whatever directory it works in."""
 
     code: tuple[Used, ...] = ()
-    """The code of the user's own that they run, each once."""
+    """The code of the user's own that they run, each once; that of `method.turns` too."""
 
     notes: tuple[str, ...] = ()
     """What is to be said aloud of them."""
@@ -40,10 +40,11 @@ def judges(recipe: Recipe, problems: list[Problem]) -> Judges:
     if recipe.method.wants != "prompts":
         return Judges()
     notes = []
+    replying = _replying(recipe, problems)
     if not recipe.reward:
         notes.append("answers are judged by the reward `accuracy`, since the recipe names none")
     settled: list[Reward] = []
-    code: dict[Used, None] = {}
+    code: dict[Used, None] = dict.fromkeys(replying)
     for reward in recipe.reward or (Accuracy(),):
         wrong = list(reward.problems())
         if not wrong and isinstance(reward, RewardModel):
@@ -54,6 +55,36 @@ def judges(recipe: Recipe, problems: list[Problem]) -> Judges:
             settled.append(reward.settled())
             notes += reward.notes()
     return Judges(rewards=tuple(settled), code=tuple(code), notes=tuple(dict.fromkeys(notes)))
+
+
+def _replying(recipe: Recipe, problems: list[Problem]) -> tuple[Used, ...]:
+    """Return the code that replies to answers; what is wrong with it is added to `problems`."""
+    said = getattr(recipe.method, "turns", None)
+    if said is None:
+        return ()
+    try:
+        if callable(attribute(said)):
+            return used([said.rpartition(":")[0]])
+    except SwiftError as error:
+        problems += [replace(problem, where="method.turns") for problem in error.problems]
+        return ()
+    what = f"`{said}` is no function"
+    problems.append(Problem(where="method.turns", what=what, fix="name one: FILE.py:FUNCTION"))
+    return ()
+
+
+def remembered(said: str, code: Sequence[Used]) -> str:
+    """Return FILE.py:FUNCTION as a run finds it, from whatever directory it goes on.
+
+    Raises:
+        PlanError: The plan does not remember that code: nobody has named it.
+    """
+    file, _, name = said.rpartition(":")
+    known = next((one for one in code if one.place and file in (one.said, one.place)), None)
+    if known is None:
+        what = f"the plan does not remember the code of `{said}`"
+        raise PlanError(Problem(where="method.turns", what=what, fix="start a new run"))
+    return f"{known.place}:{name}" if "/" in file or file.endswith(".py") else said
 
 
 def _pinned(reward: RewardModel) -> tuple[list[Problem], RewardModel]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import Field
+
 from swift.chat.message import Message
 from swift.core.errors import Problem
 from swift.core.plugins import Used
@@ -44,7 +46,7 @@ class Answer:
 class Reward(Component):
     """Options of a reward."""
 
-    weight: float = 1.0
+    weight: float = Field(default=1.0, ge=-1e6, le=1e6)
     """What its values are multiplied by in the sum of all rewards. 0: it is only measured."""
 
     @property

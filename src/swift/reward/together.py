@@ -6,7 +6,6 @@ R = rewards, N = answers
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,9 @@ from time import monotonic
 
 from swift.core.errors import MachineError, Problem, SwiftError, TrainingError, UserError
 from swift.reward import Answer, Reward
+
+LARGEST = 1e15
+"""Of a reward's values, either way: whole numbers up to it are exact, and so are their means."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ def judged(rewards: Sequence[Reward], answers: Sequence[Answer], *, limit: float
 
     Raises:
         UserError: One raised, or did not give a number for each answer.
-        TrainingError: One gave NaN or an infinity.
+        TrainingError: One gave NaN, or what is beyond `LARGEST`.
         MachineError: Some did not answer in time; all are named. (Or what else a reward raises.)
     """
     names = _names(rewards)
@@ -127,7 +129,7 @@ class _Asked:
         self.values: Sequence[float | None] = ()
         self.error: BaseException | None = None
         self.ended = threading.Event()
-        self._reward, self._answers = reward, answers
+        self._reward, self._answers = reward, tuple(answers)  # which no reward can change
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Sequence[float | None]] | None = None
         threading.Thread(target=self._run, name=f"reward {name}", daemon=True).start()
@@ -176,7 +178,7 @@ def _number(name: str, item: object, answer: Answer) -> float | None:
     except (TypeError, ValueError, OverflowError, RuntimeError):
         what = f"the reward `{name}` gave {_short(repr(item))}, no number, {about}"
         raise UserError(Problem(where="reward", what=what, fix="return a number")) from None
-    if not math.isfinite(value):
+    if not abs(value) <= LARGEST:
         what = f"the reward `{name}` gave {value} {about}"
         fix = "mend the reward, or let it return None where it does not apply"
         raise TrainingError(Problem(where="reward", what=what, fix=fix))

@@ -21,6 +21,7 @@ from swift.core.errors import (
     TrainingError,
 )
 from swift.engine import Delta, Engine, Fresh, Request, Sampling, Served
+from swift.plan.rewarding import remembered
 from swift.run.drawn import Drawn
 from swift.run.replies import Replies
 from swift.run.speaking import Asked, Speaking
@@ -65,7 +66,7 @@ class Drawer:
             asked_to_stop: Number of the signal that asked for the end, or 0.
 
         Raises:
-            PlanError: The engine cannot run the model.
+            PlanError: The engine cannot run the model, or nobody has named the code of `turns`.
         """
         self._plan, self._policy, self._ranks = plan, policy, ranks
         self.rank, self.world = ranks.rank, ranks.world
@@ -87,7 +88,8 @@ class Drawer:
                 self.engine = _opened(plan, ranks)
         elif dist.is_initialized():
             agreed(None)
-        self._replies = Replies.of(method.turns, method.max_turns, self.engine)
+        turns = remembered(method.turns, plan.code) if method.turns else None
+        self._replies = Replies.of(turns, method.max_turns, self.engine)
 
     def close(self) -> None:
         """Let the engine go."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
@@ -40,14 +41,7 @@ class Replies:
 
     @classmethod
     def of(cls, path: str | None, most: int, engine: Engine | None) -> Replies:
-        """Return what replies by the function that `path` names; by none, nothing does.
-
-        Raises:
-            UserError: There is no such function.
-        """
-        if path is not None and not callable(attribute(path)):
-            what = f"`{path}` is no function"
-            raise UserError(Problem(where="method.turns", what=what, fix="name one: FILE.py:NAME"))
+        """Return what replies by the function that `path` names; by none, nothing does."""
         return cls(path or "", most if path else 1, engine.speaker if engine else None)
 
     def to(self, going: Sequence[Speaking], room: int) -> list[Speaking]:
@@ -158,8 +152,9 @@ class Replies:
             if inspect.isawaitable(said):
                 said = asyncio.run(_awaited(said))
             return _messages(said)
-        except (Exception, SystemExit) as error:
-            what = f"`{self._path}` {type(error).__name__}: {error} at {origin}"
+        except BaseException as error:  # SystemExit, too: a thread that ends so would be waited for
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            what = f"`{self._path}` at {origin}: {why}"
             fix = "return messages, a text, or None"
             return UserError(Problem(where="method.turns", what=what, fix=fix))
 
@@ -177,7 +172,7 @@ def _messages(said: Any) -> list[Message]:
     if said is None:
         return []
     if isinstance(said, str):
-        return [Message(role="user", content=said)]
+        said = {"role": "user", "content": said} if said else ()
     if isinstance(said, Mapping):
         said = [said]
     if not isinstance(said, Sequence) or not all(isinstance(m, Mapping) for m in said):
@@ -187,6 +182,10 @@ def _messages(said: Any) -> list[Message]:
         role, content = turn.get("role"), turn.get("content", "")
         if role not in ("user", "tool", "system") or not isinstance(content, str):
             raise TypeError("a reply is {role: user or tool, content: text}")
+        try:
+            json.dumps(turn, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"a reply is kept as JSON, and this one cannot be: {error}") from error
         more = {key: value for key, value in turn.items() if key not in ("role", "content")}
         found.append(Message(role=role, content=content, more=more))
     return found
