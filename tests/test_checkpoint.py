@@ -54,6 +54,13 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
         write(tmp_path, []).read("weight/other", (1,), (0,))
 
 
+def test_a_tensor_of_which_a_rank_is_missing_is_not_filled_up(tmp_path: Path) -> None:
+    write(tmp_path, [2, 4])
+    (tmp_path / "state/rank-1.json").unlink()
+    with pytest.raises(PlanError, match="weight/w: the checkpoint's state lacks a part"):
+        State(tmp_path).read("weight/w", (7, 5), (0, 0))
+
+
 def test_only_whole_checkpoints_count_and_the_newest_stay(tmp_path: Path) -> None:
     for name in ("checkpoint-2", "checkpoint-10", "checkpoint-9", "checkpoint-x"):
         (tmp_path / name).mkdir()

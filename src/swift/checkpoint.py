@@ -258,8 +258,11 @@ def write_state(folder: Path, rank: int, pieces: Iterable[Piece], more: dict[str
     tensors: dict[str, Tensor] = {}
     index: dict[str, Any] = {}
     for piece in pieces:
-        tensors[piece.name] = piece.tensor.detach().cpu().contiguous()
-        index[piece.name] = {"shape": piece.shape, "offset": piece.offset}
+        key = piece.name
+        while key in tensors:  # another box of the same tensor
+            key += "+"
+        tensors[key] = piece.tensor.detach().cpu().contiguous()
+        index[key] = {"shape": piece.shape, "offset": piece.offset}
     save_file(tensors, state / f"rank-{rank}.safetensors")
     text = json.dumps({"pieces": index, **more}, ensure_ascii=False)
     (state / f"rank-{rank}.json").write_text(text, encoding="utf-8")
@@ -272,12 +275,13 @@ class State:
         from safetensors import safe_open
 
         self._files: list[Any] = []
-        self._pieces: dict[str, list[tuple[int, Sequence[int]]]] = {}
+        self._pieces: dict[str, list[tuple[int, str, Sequence[int]]]] = {}
         self.plain: list[dict[str, Any]] = []
         for path in sorted(folder.glob("state/rank-*.json"), key=lambda p: int(p.stem[5:])):
             plain = json.loads(path.read_text(encoding="utf-8"))
-            for name, place in plain.pop("pieces").items():
-                self._pieces.setdefault(name, []).append((len(self._files), place["offset"]))
+            for key, place in plain.pop("pieces").items():
+                piece = (len(self._files), key, place["offset"])
+                self._pieces.setdefault(key.rstrip("+"), []).append(piece)
             self._files.append(safe_open(path.with_suffix(".safetensors"), framework="pt"))
             self.plain.append(plain)
 
@@ -285,44 +289,42 @@ class State:
         """Return the part of tensor `name` that begins at `offset`.
 
         Raises:
-            PlanError: The state has no such tensor.
+            PlanError: The state has no such tensor, or not all of it.
         """
-        pieces = self._pieces.get(name, [])
         whole: Tensor | None = None
-        for number, begin in pieces:
-            tensor: Tensor = self._files[number].get_tensor(name)
+        held = 0
+        for number, key, begin in self._pieces.get(name, []):
+            tensor: Tensor = self._files[number].get_tensor(key)
             if tuple(begin) == offset and tuple(tensor.shape) == shape:
                 return tensor
             if whole is None:
                 whole = tensor.new_zeros(shape)
-            _overlay(whole, offset, tensor, begin)
-        if whole is None:
-            raise PlanError(
-                Problem(
-                    where=name,
-                    what="the checkpoint's state lacks this tensor",
-                    fix="resume with the recipe it was made by",
-                )
-            )
+            held += _overlay(whole, offset, tensor, begin)
+        if whole is None or held < whole.numel():
+            part = "this tensor" if whole is None else "a part of this tensor"
+            what = f"the checkpoint's state lacks {part}"
+            fix = "resume with the recipe it was made by, and all files of `state/`"
+            raise PlanError(Problem(where=name, what=what, fix=fix))
         return whole
 
     def starting(self, prefix: str) -> dict[str, Tensor]:
         """Return tensors that lie whole in one piece, by what follows `prefix` in their names."""
         return {
-            name.removeprefix(prefix): self._files[pieces[0][0]].get_tensor(name)
+            name.removeprefix(prefix): self._files[pieces[0][0]].get_tensor(pieces[0][1])
             for name, pieces in self._pieces.items()
             if name.startswith(prefix)
         }
 
 
-def _overlay(target: Tensor, at: Sequence[int], piece: Tensor, begin: Sequence[int]) -> None:
-    """Copy what `piece` (at `begin`) and `target` (at `at`) share."""
+def _overlay(target: Tensor, at: Sequence[int], piece: Tensor, begin: Sequence[int]) -> int:
+    """Copy what `piece` (at `begin`) and `target` (at `at`) share; return how many numbers."""
     into, out = [], []
     sizes = zip(at, target.shape, begin, piece.shape, strict=True)
     for a, a_size, b, b_size in sizes:
         low, high = max(a, b), min(a + a_size, b + b_size)
         if low >= high:
-            return
+            return 0
         into.append(slice(low - a, high - a))
         out.append(slice(low - b, high - b))
     target[tuple(into)] = piece[tuple(out)]
+    return piece[tuple(out)].numel()

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from swift.parallel import Piece, Proof, Stepped, Sums
+from swift.parallel._ddp import SameRows
 from swift.parallel._torch import TorchPlacement
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Through(nn.Module):
         return hidden
 
 
-class PipelinePlacement(TorchPlacement):
+class PipelinePlacement(SameRows, TorchPlacement):
     """One stage of a model; every rank reads the same rows."""
 
     # --- the cut ----------------------------------------------------------------------------
@@ -107,9 +108,16 @@ class PipelinePlacement(TorchPlacement):
         while under_way:
             self._back(*under_way.pop(0))
         self._all_sent()
-        mine = self._sums(self._losses, self._names, self._values) if self._last else None
-        sums: Sums = self._told(mine)
+        sums: Sums = self._told(self._mine() if self._last else None)
         return sums
+
+    def _mine(self) -> Sums:
+        """Add up what the last stage has found; every rank reads the same rows."""
+        table = torch.stack(self._values) if self._values else torch.zeros(0)
+        flat = table.reshape(len(self._losses), -1).sum(0).tolist()
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        loss = float(torch.stack(self._losses).sum())
+        return Sums(loss=loss, metrics=dict(zip(self._names, pairs, strict=True)))
 
     def _ahead(
         self, number: int, batch: Batch, terms: TermsFn, needs: frozenset[Need]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from swift.core.registry import Registry
 from swift.core.schema import Component
@@ -131,29 +131,38 @@ class Placement(Protocol):
     """A placed model with its optimiser (none for a frozen one)."""
 
     data_rank: int
-    """Which share of the rows this rank reads; ranks of one tensor-parallel group read the same."""
+    """Which share of the rows this rank reads; ranks that share a copy of the model read the same,
+    and so each of them knows the shape of what another one sends it."""
 
     data_world: int
-    uniform: bool
-    """Whether all micro-batches of a step must have one shape (a pipeline's wish)."""
+    """Ranks that read rows of their own."""
 
     def forward_backward(
         self, batches: Sequence[Batch], terms: TermsFn, needs: frozenset[Need]
     ) -> Sums:
         """Add to the gradients d(sum over data ranks and micro-batches of what `terms` gives).
 
+        `terms` is called where the outputs are: on a pipeline's last stage alone.
+
         Returns:
             The same sums of losses and metrics on every rank.
         """
 
     def no_grad(self, batches: Sequence[Batch], role: str, needs: frozenset[Need]) -> list[Outputs]:
-        """Return the outputs of this rank's rows as `role` sees them ("policy", "reference")."""
+        """Return the outputs of this rank's rows as `role` sees them ("policy", "reference").
+
+        Ranks that read the same rows all get them, also where one alone computes them.
+        """
 
     def step(self, max_norm: float | None, rate: float) -> Stepped:
         """Clip, update with `rate` (in [0, 1]) times the learning rate, clear the gradients."""
 
     def reduce(self, tensor: Tensor) -> Tensor:
-        """Sum over data ranks."""
+        """Sum over data ranks; all ranks get the same.
+
+        Of ranks that read the same rows the mean counts, so that what one alone knows (a signal
+        that reached it) is known to all.
+        """
 
     def gather(self, tensor: Tensor) -> tuple[Tensor, int]:
         """Return (all data ranks' values concatenated along dim 0, where mine begin)."""
@@ -162,7 +171,10 @@ class Placement(Protocol):
         """Stream whole weights under their canonical names. Collective: every rank iterates."""
 
     def state(self) -> Iterable[Piece]:
-        """Return this rank's share of trained weights, optimiser and loss scale."""
+        """Return this rank's share of trained weights, optimiser and loss scale.
+
+        A share that is no box of its tensor (a flat range) is several pieces of one name.
+        """
 
     def load(self, read: Callable[[str, tuple[int, ...], tuple[int, ...]], Tensor]) -> None:
         """Set all that `state` gives; `read(name, shape of the part, offset)` yields each part."""
@@ -171,7 +183,11 @@ class Placement(Protocol):
         """Switch dropout on or off."""
 
     def model(self) -> nn.Module:
-        """Return the transformers (or PEFT) model, to read configurations from."""
+        """Return the transformers (or PEFT) model, to read configurations and buffers from.
+
+        Its parameters may be cut, or missing where another rank has them; rank 0's has every
+        buffer that belongs into files.
+        """
 
     def proof(self) -> Proof:
         """Return what really ran."""
@@ -179,6 +195,12 @@ class Placement(Protocol):
 
 class Strategy(Component):
     """A way to lay a model over processes."""
+
+    same_rows: ClassVar[bool] = False
+    """Whether all ranks read the same rows; else each reads its own."""
+
+    cuts: ClassVar[bool] = False
+    """Whether the ranks share out one copy of the weights; else each has its own."""
 
     def place(
         self, source: Source, role: str, optimizer: Optimizer | None, rate: float, site: Site

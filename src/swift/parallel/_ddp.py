@@ -44,6 +44,17 @@ class DataRanks:
         return whole, sum(counts[: self.data_rank])
 
 
+class SameRows:
+    """Communication of placements whose ranks share out one copy of the model."""
+
+    def reduce(self, tensor: Tensor) -> Tensor:
+        """Return the mean: their sums are equal, but a signal may have reached one alone."""
+        total = tensor.clone()
+        dist.all_reduce(total)
+        mean: Tensor = total / dist.get_world_size()
+        return mean.to(tensor.dtype)
+
+
 class DdpPlacement(DataRanks, TorchPlacement):
     """Every rank holds the whole model."""
 

@@ -32,7 +32,6 @@ class TorchPlacement:
 
     data_rank = 0
     data_world = 1
-    uniform = False
     factor = 1.0
     """What undoes the engine's own averaging over ranks."""
 

@@ -19,12 +19,13 @@ from torch.distributed.tensor.parallel import (
 from swift.core.errors import PlanError, Problem
 from swift.model import skeleton
 from swift.parallel import Stepped
+from swift.parallel._ddp import SameRows
 from swift.parallel._torch import TorchPlacement
 
 _HEAD = {"colwise_gather_output", "colwise_rep"}
 
 
-class TpPlacement(TorchPlacement):
+class TpPlacement(SameRows, TorchPlacement):
     """Matrices are cut by columns or rows; every rank computes the same rows of data."""
 
     def _shard(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from swift.parallel import Placement, Site, Source, Strategy, strategies
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 @strategies.add("fsdp")
 class Fsdp(Strategy):
     """A layer's weights are gathered when it computes and dropped afterwards."""
+
+    cuts: ClassVar[bool] = True
 
     def place(
         self, source: Source, role: str, optimizer: Optimizer | None, rate: float, site: Site

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from swift.parallel import Placement, Site, Source, Strategy, strategies
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 @strategies.add("tp")
 class Tp(Strategy):
     """All ranks read the same rows; sums over ranks happen inside each layer."""
+
+    same_rows: ClassVar[bool] = True
+    cuts: ClassVar[bool] = True
 
     def place(
         self, source: Source, role: str, optimizer: Optimizer | None, rate: float, site: Site

@@ -14,6 +14,7 @@ from swift.model.abilities import served
 from swift.model.facts import ModelFacts, read_config, read_facts
 from swift.model.find import find_model
 from swift.model.quirks import made_of
+from swift.parallel import strategies
 from swift.plan.device import choose
 from swift.plan.rewarding import judges
 from swift.plan.rules import broken, of_data, ragged_groups
@@ -119,7 +120,8 @@ def _decided(recipe: Recipe, facts: ModelFacts, here: Machine, world: int, strat
     if recipe.quant is not None and recipe.method.wants == "prompts":
         notes.append("answers are drawn by the weights as they were before `quant` packed them")
     again = recipe.train.gradient_checkpointing
-    sizes = _sizes(recipe, 1 if strategy == "tp" else world, choice.device)
+    data_world = 1 if strategies.get(strategy).same_rows else world
+    sizes = _sizes(recipe, data_world, choice.device)
     return Plan(
         recipe=recipe,
         model=facts,

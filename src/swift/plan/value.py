@@ -13,6 +13,7 @@ from swift.core.errors import PlanError, Problem
 from swift.core.plugins import Used, load_again
 from swift.core.schema import Value
 from swift.model.facts import ModelFacts
+from swift.parallel import strategies
 from swift.recipe import Recipe
 from swift.reward import Reward, listed
 
@@ -149,7 +150,7 @@ class Plan(Value):
     @property
     def data_world(self) -> int:
         """Ranks that read rows of their own."""
-        return 1 if self.strategy == "tp" else self.world
+        return 1 if strategies.get(self.strategy).same_rows else self.world
 
 
 def _weighed(reward: Reward) -> str:

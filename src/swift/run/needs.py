@@ -16,6 +16,7 @@ from swift.core.device import CPU
 from swift.core.machine import machine
 from swift.model.facts import read_config
 from swift.model.memory import PACKED, TRAINED
+from swift.parallel import strategies
 
 if TYPE_CHECKING:
     from swift.plan import Plan
@@ -113,7 +114,7 @@ def memory(plan: Plan, shape: Shape, longest: int) -> dict[str, int]:
         longest: Tokens of the longest item, all its sequences together.
     """
     size = 4 if plan.dtype == "float32" else 2
-    share = plan.world if plan.strategy in ("fsdp", "tp") else 1
+    share = plan.world if strategies.get(plan.strategy).cuts else 1
     numbers = trained(plan, shape)
     frozen = (
         plan.model.parameters if plan.recipe.tuner.adapters else plan.model.parameters - numbers

@@ -206,8 +206,8 @@ def _source(plan: Plan, facts: ModelFacts, given: Given) -> ModelSource:
 
 
 def _seed(seed: int, rank: int, plan: Plan) -> None:
-    """Each rank that reads its own rows draws its own dropout; one tensor-parallel group alike."""
-    torch.manual_seed(seed + (0 if plan.strategy == "tp" else rank))
+    """Each rank that reads its own rows draws its own dropout; ranks of the same rows alike."""
+    torch.manual_seed(seed + (0 if plan.data_world == 1 else rank))
     random.seed(seed + rank)
 
 
