@@ -3,9 +3,10 @@
     python bench/learn_drawn.py --seeds 3       # a table; part of `make learn`
 
 Each line is a training of nano on nano-numbers: it draws answers to "Pick the largest: ..." and is
-told which are right. Its judge is plain transformers and PEFT on 200 held-out questions, each
-answered once at temperature 1 and once greedily. The control deals the rewards of a rollout out at
-random, so that as many answers are praised, but any.
+told which are right. Its judge is plain transformers on 200 held-out questions, each answered once
+at temperature 1, after every 20 steps, and once greedily at the end. Of the controls, `dealt` gives
+the rewards of a rollout to its answers at random, so that as many are praised, but any; in `coin`
+a coin that falls heads once in four praises, so that praise goes on where no answer is right.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 
 from learn import load
 from swift import train_grpo
+from swift.checkpoint import checkpoints
 from swift.core.env import cache_home
 from swift.dataset.generated import samples
 from swift.model.find import find_model
@@ -34,12 +36,17 @@ HELD_OUT_SEED = 20261121
 chosen."""
 
 WAY: dict[str, Any] = {
+    "tuner": "full",
     "variant": "dapo",
+    "group": 4,
+    "temperature": 1.5,
+    "max_tokens": 8,
     "batch_size": 96,
     "micro_batch_size": 48,
-    "max_tokens": 8,
     "learning_rate": 1e-3,
-    "max_steps": 60,
+    "max_steps": 80,
+    "save_every": 20,
+    "keep": 4,
 }
 
 
@@ -75,38 +82,50 @@ def dealt(answers: Sequence[Answer]) -> list[float]:
     return values
 
 
-def line(seed: int, rows: list[dict[str, Any]], *, control: bool) -> str:
+def coin(answers: Sequence[Answer]) -> list[float]:
+    """Return 1 once in four, whatever an answer says."""
+    draw = random.Random(f"{answers[0].version} {answers[0].text}")
+    return [float(draw.random() < 0.25) for _ in answers]
+
+
+REWARDS: dict[str, Any] = {"grpo": "accuracy", "grpo, dealt": dealt, "grpo, coin": coin}
+
+
+def line(name: str, seed: int, rows: list[dict[str, Any]]) -> str:
+    """Return a line of the table."""
     with tempfile.TemporaryDirectory() as work:
         before, begin = time.process_time(), time.monotonic()
         with redirect_stderr(StringIO()):
             made = train_grpo(
                 "nano",
-                reward=dealt if control else "accuracy",
+                reward=REWARDS[name],
                 output_dir=f"{work}/run",
                 **{"train.seed": seed},
                 **WAY,
             )
         cpu, wall = time.process_time() - before, time.monotonic() - begin
-        sampled, greedy = (share(made.checkpoint, rows, sampled=s) for s in (True, False))
-    named = "grpo, dealt out" if control else "grpo"
-    return f"| {named} | {seed} | {sampled:.1%} | {greedy:.1%} | {cpu:.0f} | {wall:.0f} |"
+        found = [share(place, rows, sampled=True) for place in checkpoints(made.run)]
+        found.append(share(made.checkpoint, rows, sampled=False))
+    shown = " | ".join(f"{each:.1%}" for each in found)
+    return f"| {name} | {seed} | {shown} | {cpu:.0f} | {wall:.0f} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--controls", type=int, default=1, help="seeds of the control")
+    parser.add_argument("--controls", type=int, default=1, help="seeds of each control")
     parser.add_argument("--held-out-seed", type=int, default=HELD_OUT_SEED)
     asked = parser.parse_args()
     rows = list(samples("numbers", "validation", asked.held_out_seed))
     base = find_model("nano", cache_home())
-    print("| | seed | right, temperature 1 | right, greedy | CPU s | wall s |\n|" + "---|" * 6)
-    first = " | ".join(f"{share(base, rows, sampled=s):.1%}" for s in (True, False))
-    print(f"| base | | {first} | | |", flush=True)
-    for seed in range(1, asked.seeds + 1):
-        print(line(seed, rows, control=False), flush=True)
-    for seed in range(1, asked.controls + 1):
-        print(line(seed, rows, control=True), flush=True)
+    sampled, greedy = (share(base, rows, sampled=s) for s in (True, False))
+    print(f"before: {sampled:.1%}, greedy {greedy:.1%}\n", flush=True)
+    columns = ["", "seed", *(f"{n} steps" for n in (20, 40, 60, 80)), "greedy", "CPU s", "wall s"]
+    print(f"| {' | '.join(columns)} |\n|" + "---|" * len(columns), flush=True)
+    kinds = [("grpo", seed) for seed in range(1, asked.seeds + 1)]
+    kinds += [(n, seed) for n in list(REWARDS)[1:] for seed in range(1, asked.controls + 1)]
+    for name, seed in kinds:
+        print(line(name, seed, rows), flush=True)
 
 
 if __name__ == "__main__":
