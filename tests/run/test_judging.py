@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +28,9 @@ class Told(Reward):
 
 class Echo:
     """Answers with how often the question was asked before."""
+
+    def heard(self, act: Callable[[], Any]) -> Any:
+        return act()
 
     def draw(self, asked: Sequence[Asked]) -> list[Drawn]:
         seen: dict[int, int] = {}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch.distributed as dist
 
@@ -24,6 +24,7 @@ from swift.engine import Delta, Engine, Fresh, Request, Sampling, Served
 from swift.plan.rewarding import remembered
 from swift.run.drawn import Drawn
 from swift.run.replies import Replies
+from swift.run.signals import heard
 from swift.run.speaking import Asked, Speaking
 from swift.run.world import agreed, on_every_rank
 from swift.seam.device import address
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from swift.plan import Plan
 
 Event = Callable[..., Any]
+T = TypeVar("T")
 
 _LOOK = 0.5
 """Seconds between two looks at whether a missing server is back."""
@@ -139,11 +141,11 @@ class Drawer:
 
         Raises:
             MachineError: The engine failed, or did not come back in time.
-            Interrupted: Asked for while waiting for it.
+            Interrupted: Asked for before all are there.
         """
         world = 1 if self._remote else self._ranks.world
         mine = asked[self._ranks.rank :: world] if self.engine is not None else []
-        while (shares := self._tried(lambda: self._drawn(mine) if mine else [])) is None:
+        while (shares := self._tried(lambda: self._draw(mine))) is None:
             self.sync(self._version)
         return [shares[i % world][i // world] for i in range(len(asked))]
 
@@ -187,6 +189,13 @@ class Drawer:
                 return
             time.sleep(_LOOK)
         raise missing
+
+    def heard(self, act: Callable[[], T]) -> T:
+        """Return what `act` returns, unless a signal asks for the end first: `signals.heard`."""
+        return heard(act, self._asked_to_stop)
+
+    def _draw(self, asked: Sequence[Asked]) -> list[Drawn]:
+        return self.heard(lambda: self._drawn(asked)) if asked else []
 
     def _drawn(self, asked: Sequence[Asked]) -> list[Drawn]:
         """Return this rank's answers: turn after turn, those that go on together."""

@@ -95,8 +95,8 @@ class Asker:
         drawn = self._drawer.draw(asked)
 
         def judge() -> bytes:
-            pairs = zip(drawn, asked, strict=True)
-            return pickle.dumps(judged(self._rewards, [d.answer(a.sample) for d, a in pairs]))
+            answers = [d.answer(a.sample) for d, a in zip(drawn, asked, strict=True)]
+            return pickle.dumps(self._drawer.heard(lambda: judged(self._rewards, answers)))
 
         return valued(drawn, pickle.loads(from_rank_zero(judge)))
 

@@ -110,16 +110,26 @@ def run(job: Job, start: int = 0) -> str:
         _report(job, done, sums, stepped, rate, lap)
         last = done == total
         if last or stop or _due(done, job.eval_every):
-            if job.judge is not None:
-                job.event("eval", step=done, **job.judge(done))
-            elif job.feed.validation():
-                job.event("eval", step=done, **evaluate(job))
+            try:
+                _evaluate(job, done)
+            except SwiftError as error:  # the steps are kept
+                job.save(done)
+                if isinstance(error, Interrupted):
+                    return "finished" if last else "interrupted"
+                raise
         if last or stop or _due(done, job.save_every):
             job.save(done)
             saved = done
         if stop and not last:
             return "interrupted"
     return "finished"
+
+
+def _evaluate(job: Job, done: int) -> None:
+    if job.judge is not None:
+        job.event("eval", step=done, **job.judge(done))
+    elif job.feed.validation():
+        job.event("eval", step=done, **evaluate(job))
 
 
 def one_step(job: Job, batches: Sequence[Batch], rate: float) -> tuple[Sums, Stepped, bool]:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from types import FrameType, TracebackType
+from typing import TypeVar
+
+from swift.core.errors import Interrupted, Problem
+
+T = TypeVar("T")
+
+_LOOK = 0.2
+"""Seconds between two looks at whether a signal came."""
 
 
 class Signals:
@@ -37,3 +47,30 @@ class Signals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def heard(act: Callable[[], T], asked_to_stop: Callable[[], int]) -> T:
+    """Return what `act` returns, which may take long and is not worth finishing.
+
+    It works in a thread of its own, so that a signal is heard at once. After one it is left to
+    itself: its thread does not hold up the end.
+
+    Raises:
+        Interrupted: A signal asked for the end first.
+    """
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(act())
+        except BaseException as error:  # raised again below
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="heard", daemon=True).start()
+    while not asked_to_stop():
+        try:
+            return future.result(timeout=_LOOK)
+        except TimeoutError:
+            if future.done():  # it was `act` that raised it
+                raise
+    raise Interrupted(Problem(what="stopped as asked"))
