@@ -146,7 +146,8 @@ class Zero3Placement(DataRanks, TorchPlacement):
                 yield Piece(name, tensor, shape, offset)
         if self.data_rank == 0:
             for name, _ in self.trained:
-                yield Piece(f"step/{self._source.canonical(name)}", self._steps()[0], (), ())
+                step = self._steps()[0].clone()  # a file holds no tensor twice
+                yield Piece(f"step/{self._source.canonical(name)}", step, (), ())
             yield Piece("loss_scale", self._scale.tensor, (2,), (0,))
 
     def load(self, read: Callable[[str, tuple[int, ...], tuple[int, ...]], Tensor]) -> None:
