@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from swift import train_grpo
 from swift.chat.message import Message
 from swift.chat.speaker import Speaker
 from swift.core.env import cache_home
-from swift.core.errors import UserError
+from swift.core.errors import PlanError, UserError
 from swift.core.events import read_events
 from swift.model.find import find_model
 from swift.reward import Answer
-from swift.run.drawn import Drawn, kept, rows_of
+from swift.run.drawn import Drawn, keep, kept, mark, rows_of
 from swift.run.replies import Replies
 
 SIZES: dict[str, Any] = {"group": 4, "max_tokens": 6, "batch_size": 8, "micro_batch_size": 4}
@@ -88,6 +88,23 @@ def test_truncated_answers_carry_no_loss_where_that_is_said() -> None:
         *(True, False, True),
     ]
     assert not rows_of([cut], mask_truncated=True).sequence(0, 0)[1].any()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda text: "", lambda text: text[:40], lambda text: text * 2, lambda text: None]
+)
+def test_answers_that_are_not_those_that_were_written_are_refused(
+    tmp_path: Path, change: Callable[[str], str | None]
+) -> None:
+    keep(tmp_path, 3, [Drawn(group=0, origin="a:1", prompt=[1], ids=[2], own=[True], logprobs=[0],
+                             text="x")])  # fmt: skip
+    written = mark(tmp_path, 3)
+    assert kept(tmp_path, 3, written)[0].text == "x"
+    path = tmp_path / "rollouts" / "000003.jsonl"
+    now = change(path.read_text())
+    path.unlink() if now is None else path.write_text(now)
+    with pytest.raises(PlanError, match="in the middle of answers that are not there"):
+        kept(tmp_path, 3, written)
 
 
 REPLY = """

@@ -6,6 +6,7 @@ engine had it, what each reward said, and how many steps the policy had taken th
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -144,17 +145,33 @@ def _line(one: Drawn) -> str:
     return json.dumps(said, ensure_ascii=False, default=list)
 
 
-def kept(run: Path, rollout: int) -> list[Drawn]:
+def mark(run: Path, rollout: int) -> int:
+    """Return what a checkpoint remembers a rollout's file by, of 8 bytes; 0 if there is none."""
+    path = path_of(run, rollout)
+    if not path.is_file():
+        return 0
+    return int.from_bytes(hashlib.blake2b(path.read_bytes(), digest_size=8).digest(), "little")
+
+
+def kept(run: Path, rollout: int, marked: int | None = None) -> list[Drawn]:
     """Return the answers of a rollout.
+
+    Args:
+        run: The run folder.
+        rollout: Its number.
+        marked: Its `mark` when it was written; None where that is not known.
 
     Raises:
         PlanError: They are not there, or not what was written.
     """
     path = path_of(run, rollout)
     try:
-        return list(_read(path))
+        found = list(_read(path))
+        if marked not in (None, mark(run, rollout)):
+            raise ValueError("the file was changed since")
+        return found
     except (OSError, ValueError, TypeError) as error:
-        what = f"the answers that this checkpoint stands in the middle of are not there: {error}"
+        what = f"this checkpoint stands in the middle of answers that are not there: {error}"
         fix = "resume from a checkpoint before them, or start a new run"
         raise PlanError(Problem(where=str(path), what=what, fix=fix)) from error
 

@@ -22,7 +22,7 @@ from swift.dataset.packs import packs
 from swift.method.grpo import Grpo
 from swift.parallel import Piece
 from swift.run.drawing import Drawer
-from swift.run.drawn import keep, kept, rows_of
+from swift.run.drawn import keep, kept, mark, rows_of
 from swift.run.feed import lay_of
 from swift.run.judging import Asker, of_lengths, of_rewards
 from swift.run.loop import with_constants
@@ -163,8 +163,10 @@ class RolloutFeed:
     def position(self, done: int) -> dict[str, int]:
         """Return how many questions were drawn before the rollout that `done` steps are in."""
         inside = self._now is not None and done % self._method.steps_of_rollout
-        at = {"begin": self._now.begin, "end": self._now.end} if inside and self._now else {}
-        return {"drawn": self._drawn, **at}
+        if not (inside and (now := self._now)):
+            return {"drawn": self._drawn}
+        mine = {"begin": now.begin, "end": now.end, "mark": mark(self._folder, now.number)}
+        return {"drawn": self._drawn, **mine}
 
     def pieces(self, done: int) -> list[Piece]:
         """Return the constants of the rollout that `done` steps are in the middle of."""
@@ -186,7 +188,7 @@ class RolloutFeed:
         rollout, inside = divmod(card.step, self._method.steps_of_rollout)
         if not inside:
             return
-        drawn = kept(self._folder, rollout)
+        drawn = kept(self._folder, rollout, at.get("mark"))
         given, sizes = self._cut(rollout, drawn)
         self._now = _Rollout(
             number=rollout,
