@@ -25,7 +25,6 @@ import torch
 
 from learn import load
 from swift import train_grpo
-from swift.checkpoint import checkpoints
 from swift.core.env import cache_home
 from swift.dataset.generated import samples
 from swift.model.find import find_model
@@ -104,7 +103,7 @@ def line(name: str, seed: int, rows: list[dict[str, Any]]) -> str:
                 **WAY,
             )
         cpu, wall = time.process_time() - before, time.monotonic() - begin
-        found = [share(place, rows, sampled=True) for place in checkpoints(made.run)]
+        found = [share(place, rows, sampled=True) for place in made.checkpoints]
         found.append(share(made.checkpoint, rows, sampled=False))
     shown = " | ".join(f"{each:.1%}" for each in found)
     return f"| {name} | {seed} | {shown} | {cpu:.0f} | {wall:.0f} |"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,22 @@ import pytest
 from swift import train
 from swift.core.events import read_events
 from swift.dataset.generated import samples
+from swift.reward import Answer
 
 pytestmark = pytest.mark.slow
+
+DRAWN: dict[str, Any] = {
+    "eval_dataset": "nano-numbers",
+    "tuner": "full",
+    "variant": "dapo",
+    "group": 4,
+    "temperature": 1.5,
+    "max_tokens": 8,
+    "batch_size": 96,
+    "micro_batch_size": 48,
+    "learning_rate": 1e-3,
+}
+"""Six numbers, the largest wanted: as in bench/learn_drawn.py, a third as long."""
 
 
 def held_out(method: str, folder: Path, **options: Any) -> dict[str, float]:
@@ -43,6 +58,16 @@ def swapped(path: Path) -> Path:
     return path
 
 
+def dealt(answers: Sequence[Answer]) -> list[float]:
+    """Return what accuracy gives the answers, dealt out among them at random.
+
+    Held-out answers get their mean all the same.
+    """
+    values = [float(answer.text.strip() == answer.solution) for answer in answers]
+    random.Random(answers[0].version).shuffle(values)
+    return values
+
+
 def test_dpo_prefers_right_answers_to_orders_it_never_saw(tmp_path: Path) -> None:
     found = held_out("dpo", tmp_path, max_steps=20, learning_rate=1e-3)
     assert found["rewards/accuracies"] > 0.75
@@ -67,3 +92,15 @@ def test_simpo_prefers_right_answers_without_a_reference(tmp_path: Path) -> None
     found = held_out("simpo", tmp_path, max_steps=20, learning_rate=1e-3)
     assert found["rewards/accuracies"] > 0.7
     assert found["rewards/margins"] > 0
+
+
+def test_grpo_finds_the_largest_number_by_rewards_alone(tmp_path: Path) -> None:
+    found = held_out("grpo", tmp_path, **DRAWN, max_steps=25, reward="accuracy")
+    told = [e for e in read_events(tmp_path / "run" / "events.jsonl") if e["event"] == "step"]
+    assert 0.02 < told[0]["reward"] < 0.2
+    assert found["reward"] > 0.5
+
+
+def test_rewards_dealt_out_at_random_teach_grpo_nothing(tmp_path: Path) -> None:
+    found = held_out("grpo", tmp_path, **DRAWN, max_steps=25, reward=dealt)
+    assert found["reward"] < 0.3
