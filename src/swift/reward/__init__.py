@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -45,6 +45,9 @@ class Answer:
 
 class Reward(Component):
     """Options of a reward."""
+
+    checks: ClassVar[bool] = False
+    """Whether it compares answers with the row's solution, and says nothing where there is none."""
 
     weight: float = Field(default=1.0, ge=-1e6, le=1e6)
     """What its values are multiplied by in the sum of all rewards. 0: it is only measured."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ class Accuracy(Reward):
     the same; a unit that one side leaves out is no difference. What this cannot tell (algebra) is
     asked of math-verify in a process of its own, where it is installed.
     """
+
+    checks: ClassVar[bool] = True
 
     unmarked: Literal["whole", "last_number", "wrong"] = "whole"
     """What an answer without a mark comes to: all that it says after thinking, the last number in

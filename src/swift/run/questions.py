@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from swift.chat.verify import Trial
     from swift.dataset.report import Report
     from swift.plan import Plan
+    from swift.reward import Reward
 
 
 def questions(
@@ -58,8 +59,23 @@ def questions(
         report.tokens += len(ids)
     if not kept:
         what = f"no question is left to ask: {report.describe()}"
-        raise DataError(Problem(where="dataset", what=what, fix=report.advice()))
+        fix = "shorter questions, a smaller method.max_tokens, or a larger data.max_length"
+        long = next(iter(report.by_count()), "") == "too-long"
+        raise DataError(Problem(where="dataset", what=what, fix=fix if long else report.advice()))
+    if problem := _unchecked(plan.reward, kept):
+        raise DataError(problem)
     return store.close(), kept
+
+
+def _unchecked(rewards: Sequence[Reward], kept: Sequence[Sample]) -> Problem | None:
+    """Return what is wrong where no reward will ever say anything: nothing would be learnt."""
+    if not rewards or any(sample.solution for sample in kept):
+        return None
+    names = " and ".join(f"`{reward.label}`" for reward in rewards if reward.checks)
+    if not all(reward.checks for reward in rewards):
+        return None
+    what = f"no row has a solution, and {names} compares answers with one"
+    return Problem(where="dataset", what=what, fix="a column `solution`, or a reward of your own")
 
 
 def _room(plan: Plan) -> int:

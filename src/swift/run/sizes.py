@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from swift.core.machine import cores
+from swift.method.grpo import Grpo
 
 if TYPE_CHECKING:
     from swift.plan import Plan
@@ -24,10 +25,14 @@ def crowded(plan: Plan, event: Event) -> None:
 
 def large(plan: Plan, samples: int, event: Event) -> None:
     """Say that more samples a step are asked for than there are; the default is never blamed."""
-    train, batch = plan.recipe.train, plan.sizes.batch
+    train, batch, method = plan.recipe.train, plan.sizes.batch, plan.recipe.method
     sizes = (train.batch_size, train.gradient_accumulation_steps, train.micro_batch_size)
     asked = sizes != (None, None, "auto")
+    if isinstance(method, Grpo):
+        batch, each = batch * method.steps // method.group, "a rollout asks {:,} questions"
+    else:
+        each = "a step takes {:,} samples"
     if asked and batch > samples:
-        text = f"a step takes {batch:,} samples, and there are {samples:,}: "
-        text += "each step is a whole epoch; lower train.batch_size"
+        text = f"{each.format(batch)}, and there are {samples:,}: "
+        text += "each is a whole epoch; lower train.batch_size"
         event("note", text=text, about="sizes")

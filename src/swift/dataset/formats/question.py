@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from swift.chat.message import Sample
 from swift.dataset.formats import Format
 from swift.dataset.formats.sides import other_answer
@@ -21,7 +23,7 @@ def alpaca(row: Row) -> Sample:
 def query_response(row: Row) -> Sample:
     """A question and its answer, as texts or as lists of messages."""
     asked = question(row)
-    told = answer(first(row, ANSWERS))
+    told = answer(_written(first(row, ANSWERS)))
     others = row.get("rejected_response")
     several = isinstance(others, list) and len(others) > 1 and isinstance(others[0], str)
     rejected = Said() if several else other_answer(row, asked)
@@ -32,6 +34,11 @@ def query_response(row: Row) -> Sample:
         rejected_media=rejected.media,
         negatives=tuple(answer(other).turns for other in others or ()) if several else (),
     )
+
+
+def _written(said: Any) -> Any:
+    """Return a number as text: what many a question comes to, in JSON and in tables."""
+    return str(said) if isinstance(said, int | float) and not isinstance(said, bool) else said
 
 
 def prompt(row: Row) -> Sample:
