@@ -18,7 +18,8 @@ from swift.recipe.spelling import options
 _HEAD = """usage: swift {verb} [recipe.yaml] [--key value ...] [--dry-run] [--resume RUN]
 
   --dry-run                say what would be done, and stop
-  --resume RUN             go on with the unfinished run in that folder
+  --resume RUN             go on with the unfinished run in that folder; on other processes with
+                           --nproc_per_node, --strategy, --tensor_model_parallel_size
   A key may be written by its last word where that is unique (--learning_rate), or as other
   toolkits spell it (--lr, --num_train_epochs). Values are YAML: --tuner '{{name: lora, rank: 4}}'.
 """

@@ -13,6 +13,7 @@ from swift.core import env, yaml
 from swift.core.errors import Problem, RecipeError, SwiftError
 from swift.recipe import Recipe
 from swift.recipe.absent import wished
+from swift.recipe.sections import Parallel
 from swift.recipe.spelling import takes_list
 
 _ALONE = frozenset({"help", "dry_run"})
@@ -104,18 +105,25 @@ def _single(name: str, value: Any) -> Any:
 def _resume(folder: Any, line: Line) -> int:
     if not isinstance(folder, str):
         raise RecipeError(Problem(what="`--resume` names no run", fix="--resume runs/NAME"))
-    more = [*line.files, *(f"--{name}" for name, _ in line.flags)]
+    more = [*line.files, *(f"--{name}" for name, _ in line.flags if not _spreads(name))]
     if more:
         what = f"a resumed run keeps its recipe, so it takes no {', '.join(more)}"
-        raise RecipeError(Problem(what=what, where="--resume", fix="leave them out"))
+        fix = "leave them out; only `parallel` may be another, as --nproc_per_node 1"
+        raise RecipeError(Problem(what=what, where="--resume", fix=fix))
     if not Path(folder).is_dir():
         what = f"there is no folder `{folder}`"
         raise RecipeError(Problem(what=what, where="--resume", fix="`swift runs` lists them"))
-    _call("swift.run.launch:resume", Path(folder))
+    _call("swift.run.launch:resume", Path(folder), _overrides(line.flags))
     return 0
 
 
-def _call(place: str, argument: Any) -> Any:
+def _spreads(name: str) -> bool:
+    """Return whether a flag says how the work is spread over processes, and nothing else."""
+    section, _, key = name.rpartition(".")
+    return name == "parallel" or (section in ("", "parallel") and key in Parallel.model_fields)
+
+
+def _call(place: str, *arguments: Any) -> Any:
     """Import "module:function" and call it: the layers above import torch, so they come late."""
     module, _, function = place.partition(":")
-    return getattr(import_module(module), function)(argument)
+    return getattr(import_module(module), function)(*arguments)

@@ -79,6 +79,39 @@ def resolve(
     return plan.model_copy(update=more)
 
 
+def moved(plan: Plan, recipe: Recipe) -> Plan:
+    """Return `plan` on other processes: its steps stay, their cut into micro-batches may not.
+
+    Args:
+        plan: Of a run that goes on.
+        recipe: The plan's, but for `parallel`.
+
+    Raises:
+        PlanError: It differs in more, or cannot be done here.
+    """
+    parallel, here = recipe.parallel, machine()
+    if recipe.model_copy(update={"parallel": plan.recipe.parallel}).full() != plan.recipe.full():
+        what = "it is not the recipe that the run began with"
+        fix = "bring back what it was; only `parallel` may be another"
+        raise PlanError(Problem(where="recipe.yaml", what=what, fix=fix))
+    wanted = parallel.nproc_per_node
+    world = max(1, here.count) if wanted == "auto" else wanted
+    if world == 1 and parallel.strategy == plan.recipe.parallel.strategy:
+        parallel = parallel.model_copy(update={"strategy": "auto"})  # of several processes
+        recipe = recipe.model_copy(update={"parallel": parallel})
+    problems = broken(recipe, plan.model, here)
+    strategy = _strategy(recipe, world, problems)
+    if problems:
+        raise PlanError(problems)
+    ranks = 1 if strategies.get(strategy).same_rows else world
+    batch = plan.sizes.batch
+    micro = min(plan.sizes.micro, max(1, batch // ranks))
+    sizes = Sizes(batch=batch, micro=micro, accumulation=-(-batch // (micro * ranks)))
+    note = f"goes on as {strategy} x {world}, after {plan.strategy} x {plan.world}"
+    spread = {"recipe": recipe, "strategy": strategy, "world": world, "sizes": sizes}
+    return plan.model_copy(update={**spread, "notes": (*plan.notes, note)})
+
+
 def _facts(said: Model) -> ModelFacts:
     """Return the facts of the recipe's model, which is fetched if it is not here."""
     trust = said.trust_remote_code

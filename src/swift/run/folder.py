@@ -144,6 +144,16 @@ def _last(folder: Path) -> dict[str, Any]:
     return last
 
 
+def moves(plan: Plan, folder: Path) -> None:
+    """Put `plan` in the place of the one that an unfinished run began with.
+
+    Raises:
+        MachineError: Another process is at work in the folder.
+    """
+    with locked(folder / ".lock"):
+        _put(plan, folder)
+
+
 def _replace(plan: Plan, folder: Path) -> None:
     """Put `plan` in the place of a run that failed and left no checkpoint."""
     with locked(folder / ".lock"):

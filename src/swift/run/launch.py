@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +27,10 @@ from swift.core.errors import (
 from swift.core.events import read_events
 from swift.core.files import locked, write_text
 from swift.core.machine import machine
-from swift.plan import Plan, read_plan, resolve
-from swift.recipe import Recipe
+from swift.plan import Plan, moved, read_plan, resolve
+from swift.recipe import Recipe, read
 from swift.run.display import Display
-from swift.run.folder import claim, clear_partial, finished, told
+from swift.run.folder import claim, clear_partial, finished, moves, told
 from swift.run.given import NOTHING, Given
 
 
@@ -145,17 +146,25 @@ def _note(here: Ranks) -> Path:
     return cache_home() / "elastic" / f"{here.run_id or 'none'}-{here.agent}"
 
 
-def resume(folder: Path) -> Path:
+def resume(folder: Path, parallel: Sequence[tuple[str, Any]] = ()) -> Path:
     """Go on with the unfinished run in `folder`; return its last checkpoint.
 
+    Args:
+        folder: Of the run, or of a checkpoint of it.
+        parallel: Flags of the section `parallel`: the run goes on on other processes.
+
     Raises:
-        PlanError: There is no run, or it is finished.
+        PlanError: There is no run, it is finished, or those processes cannot be.
+        RecipeError: A flag's value is wrong.
     """
     if folder.name.startswith("checkpoint-") and not (folder / "plan.json").exists():
         folder = folder.parent
     plan = read_plan(folder)
     if finished(folder):
         raise PlanError(Problem(where="--resume", what=f"the run in {folder} is finished"))
+    if parallel:
+        plan = moved(plan, read(folder / "recipe.yaml", parallel))
+        moves(plan, folder)
     return _carry_out(plan, folder, newest(folder), Display(sys.stderr))
 
 
