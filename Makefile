@@ -41,4 +41,4 @@ kills: setup ## twenty kills, each resumed to the bit: a table
 learn: setup ## learning on nano, seed by seed: tables
 	OMP_NUM_THREADS=1 $(PYTHON) bench/learn.py --seeds 5
 	OMP_NUM_THREADS=1 $(PYTHON) bench/learn_pairs.py --seeds 3
-	OMP_NUM_THREADS=1 $(PYTHON) bench/learn_drawn.py --seeds 3
+	OMP_NUM_THREADS=1 $(PYTHON) bench/learn_drawn.py --seeds 3 --controls 2

@@ -87,7 +87,7 @@ def coin(answers: Sequence[Answer]) -> list[float]:
     return [float(draw.random() < 0.25) for _ in answers]
 
 
-REWARDS: dict[str, Any] = {"grpo": "accuracy", "grpo, dealt": dealt, "grpo, coin": coin}
+REWARDS: dict[str, Any] = {"right": "accuracy", "dealt": dealt, "coin": coin}
 
 
 def line(name: str, seed: int, rows: list[dict[str, Any]]) -> str:
@@ -119,9 +119,16 @@ def main() -> None:
     base = find_model("nano", cache_home())
     sampled, greedy = (share(base, rows, sampled=s) for s in (True, False))
     print(f"before: {sampled:.1%}, greedy {greedy:.1%}\n", flush=True)
-    columns = ["", "seed", *(f"{n} steps" for n in (20, 40, 60, 80)), "greedy", "CPU s", "wall s"]
+    columns = [
+        "reward",
+        "seed",
+        *(f"{n} steps" for n in (20, 40, 60, 80)),
+        "greedy",
+        "CPU s",
+        "wall s",
+    ]
     print(f"| {' | '.join(columns)} |\n|" + "---|" * len(columns), flush=True)
-    kinds = [("grpo", seed) for seed in range(1, asked.seeds + 1)]
+    kinds = [("right", seed) for seed in range(1, asked.seeds + 1)]
     kinds += [(n, seed) for n in list(REWARDS)[1:] for seed in range(1, asked.controls + 1)]
     for name, seed in kinds:
         print(line(name, seed, rows), flush=True)
