@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ class Street:
     def __init__(self) -> None:
         self.recipe = Recipe()
         self.launched = 0
-        self.resumed: Path | None = None
+        self.resumed: tuple[Path, list[tuple[str, Any]]] | None = None
 
     def resolve(self, recipe: Recipe) -> Street:
         self.recipe = recipe
@@ -37,8 +38,8 @@ class Street:
         self.recipe = recipe
         self.launched += 1
 
-    def resume(self, folder: Path) -> None:
-        self.resumed = folder
+    def resume(self, folder: Path, parallel: list[tuple[str, Any]]) -> None:
+        self.resumed = folder, parallel
 
 
 @pytest.fixture
@@ -143,7 +144,14 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(
 def test_a_run_is_resumed_by_its_folder(street: Street) -> None:
     Path("runs/x").mkdir(parents=True)
     assert main(["train", "--resume", "runs/x"]) == 0
-    assert street.resumed == Path("runs/x")
+    assert street.resumed == (Path("runs/x"), [])
+
+
+@pytest.mark.parametrize("flag", ["nproc_per_node", "parallel.nproc_per_node", "nproc-per-node"])
+def test_a_run_is_resumed_on_other_processes(street: Street, flag: str) -> None:
+    Path("runs/x").mkdir(parents=True)
+    assert main(["train", "--resume", "runs/x", f"--{flag}", "1"]) == 0
+    assert street.resumed == (Path("runs/x"), [(flag, "1")])
 
 
 @pytest.mark.parametrize(

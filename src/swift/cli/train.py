@@ -119,7 +119,7 @@ def _resume(folder: Any, line: Line) -> int:
 
 def _spreads(name: str) -> bool:
     """Return whether a flag says how the work is spread over processes, and nothing else."""
-    section, _, key = name.rpartition(".")
+    section, _, key = name.replace("-", "_").rpartition(".")
     return name == "parallel" or (section in ("", "parallel") and key in Parallel.model_fields)
 
 
