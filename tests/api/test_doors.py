@@ -96,6 +96,7 @@ def test_weights_go_one_to_one(seen: Seen) -> None:
         ({"reward": ["accuracy"], "reward_weights": [1, 2]}, "2 weights for 1 rewards"),
         ({"reward": "accuracy", "reward_funcs": "format"}, "nothing beside `reward`"),
         ({"reward_weights": [1.0]}, "`reward`, too"),
+        ({"reward": brief, "reward_weights": [float("nan")]}, "a reward's weight is `nan`"),
         ({"reward": torch.nn.Linear(1, 1)}, "a live Linear is no reward"),
     ],
 )

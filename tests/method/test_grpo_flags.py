@@ -22,6 +22,7 @@ from swift.recipe import read
         ("loss_type", "dr_grpo", "average", "length"),
         ("loss_type", "cispo", "variant", "cispo"),
         ("mask_truncated_completions", "true", "mask_truncated", True),
+        ("overlong_filter", "true", "mask_truncated", True),
         ("dynamic_sample", "true", "dynamic_sampling", True),
         ("max_resample_times", "5", "max_draws", 5),
         ("advantage_estimator", "rloo", "advantage", "leave-one-out"),
@@ -40,3 +41,8 @@ def test_flags_of_other_grpos_are_understood(
 def test_weights_of_rewards_stand_beside_them() -> None:
     with pytest.raises(RecipeError, match="write the weight beside each reward"):
         read(None, [("reward_weights", "[1, 2]")], "grpo")
+
+
+def test_an_address_that_is_none_is_told_what_one_is_like() -> None:
+    with pytest.raises(RecipeError, match=r"http://127\.0\.0\.1:8000/v1"):
+        read(None, [("engine.name", "server"), ("engine.url", "nonsense")], "grpo")

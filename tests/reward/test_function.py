@@ -129,3 +129,8 @@ def test_live_functions_and_objects_are_rewards_too() -> None:
     assert judged([Function.of(Long())], [answer("abc")]).total == (3,)
     with pytest.raises(UserError, match="exits"):
         judged([Function.of(exits)], [answer("abc")])
+
+
+def test_what_has_no_signature_is_no_reward() -> None:
+    with pytest.raises(UserError, match="no signature found"):
+        judged([Function.of(dict)], [answer("a")])

@@ -94,6 +94,8 @@ def judging(reward: Any, weights: Sequence[float] | None, also: Any = None) -> A
 
 
 def _judge(item: Any, weight: float | None, where: str) -> Any:
+    from pydantic import ValidationError
+
     from swift.reward.function import Function
 
     if hasattr(item, "named_parameters"):
@@ -102,7 +104,11 @@ def _judge(item: Any, weight: float | None, where: str) -> Any:
         raise UserError(Problem(where=where, what=what, fix=fix))
     more = {} if weight is None else {"weight": weight}
     if callable(item):
-        return Function.of(item, **more)
+        try:
+            return Function.of(item, **more)
+        except ValidationError as error:
+            what, fix = f"a reward's weight is `{weight}`", "give a number from -1e6 to 1e6"
+            raise UserError(Problem(where="reward_weights", what=what, fix=fix)) from error
     if isinstance(item, str) and more:
         return {"name": item, **more}
     return {**item, **more} if isinstance(item, Mapping) else item

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from swift.core.env import secret
 from swift.core.errors import Problem, UserError
@@ -21,7 +21,7 @@ class Server(EngineOptions):
 
     remote: ClassVar[bool] = True
 
-    url: str = Field(default="http://127.0.0.1:8000", pattern=r"^https?://[^\s/]+(/v1)?/?$")
+    url: str = "http://127.0.0.1:8000"
     """Its address, as it says it when it is ready: http://127.0.0.1:8000/v1."""
 
     key: str = ""
@@ -42,6 +42,13 @@ class Server(EngineOptions):
         from swift.engine._server import ServerEngine
 
         return ServerEngine(served, self)
+
+    @field_validator("url")
+    @classmethod
+    def _an_address(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^\s/]+(/v1)?/?", url):
+            raise ValueError("give it as the server says it: http://127.0.0.1:8000/v1")
+        return url
 
     @property
     def place(self) -> str:

@@ -140,7 +140,11 @@ def _wants(function: Judge, label: str) -> Mapping[str, bool] | None:
     Raises:
         UserError: It is of neither kind.
     """
-    parameters = list(inspect.signature(function).parameters.values())
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError) as error:  # of some that are written in C
+        fix = "write f(answers), or f(prompts, completions, **columns)"
+        raise UserError(Problem(where="reward", what=f"`{label}`: {error}", fix=fix)) from error
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     if {"prompts", "completions"} & {p.name for p in named}:
         wants = {p.name: p.default is p.empty for p in named}
