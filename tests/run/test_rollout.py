@@ -16,7 +16,7 @@ from swift import train_grpo
 from swift.chat.message import Message
 from swift.chat.speaker import Speaker
 from swift.core.env import cache_home
-from swift.core.errors import PlanError, UserError
+from swift.core.errors import MachineError, PlanError, UserError
 from swift.core.events import read_events
 from swift.model.find import find_model
 from swift.reward import Answer
@@ -105,6 +105,12 @@ def test_answers_that_are_not_those_that_were_written_are_refused(
     path.unlink() if now is None else path.write_text(now)
     with pytest.raises(PlanError, match="in the middle of answers that are not there"):
         kept(tmp_path, 3, written)
+
+
+def test_answers_that_cannot_be_kept_end_the_run_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "rollouts").write_text("")
+    with pytest.raises(MachineError, match="cannot be written"):
+        keep(tmp_path, 0, [])
 
 
 REPLY = """

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swift.chat.message import Message
-from swift.core.errors import PlanError, Problem
+from swift.core.errors import MachineError, PlanError, Problem
 from swift.core.files import write_text
 from swift.dataset.encoded import Encoded
 from swift.reward import Answer
@@ -133,10 +133,19 @@ def path_of(run: Path, rollout: int) -> Path:
 
 
 def keep(run: Path, rollout: int, drawn: Iterable[Drawn]) -> None:
-    """Write the answers of a rollout, whole or not at all."""
+    """Write the answers of a rollout, whole or not at all.
+
+    Raises:
+        MachineError: They cannot be written.
+    """
     path = path_of(run, rollout)
-    path.parent.mkdir(exist_ok=True)
-    write_text(path, "".join(f"{_line(one)}\n" for one in drawn))
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, "".join(f"{_line(one)}\n" for one in drawn))
+    except OSError as error:
+        what = f"a rollout's answers cannot be written: {error.strerror or error}"
+        fix = "free some space, or let the folder be written to; then start the run again"
+        raise MachineError(Problem(where=str(path), what=what, fix=fix)) from error
 
 
 def _line(one: Drawn) -> str:

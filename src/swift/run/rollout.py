@@ -230,8 +230,9 @@ class RolloutFeed:
         self._drawer.sync(version)
         begin = self._drawn
         drawn, told, end = self._asker.groups(rollout, begin, self._questions)
-        if self._drawer.rank == 0:
-            keep(self._folder, rollout, drawn)
+        with on_every_rank():
+            if self._drawer.rank == 0:
+                keep(self._folder, rollout, drawn)
         given, sizes = self._cut(rollout, drawn)
         seconds = {"rollout_seconds": round(time.monotonic() - clock, 3)}
         return _Rollout(
