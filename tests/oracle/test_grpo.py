@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from swift.method.grpo import Grpo
-from swift.run.drawn import Drawn, rows_of
 from swift.run.loop import with_constants
+from swift.run.rollout.drawn import Drawn, rows_of
 from swift.seam.collate import Lay, collate
 from swift.seam.logprobs import LogProbs
 from swift.seam.types import Batch, Need, Outputs

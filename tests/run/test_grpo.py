@@ -14,7 +14,7 @@ import pytest
 
 from swift.checkpoint import checkpoints, newest, read_card
 from swift.core.events import read_events
-from swift.run.drawn import kept
+from swift.run.rollout.drawn import kept
 from swift.run.save import digest_of
 
 RECIPE = """

@@ -12,7 +12,7 @@ import pytest
 from swift import train_grpo
 from swift.core.errors import DataError
 from swift.core.events import read_events
-from swift.run.drawn import kept
+from swift.run.rollout.drawn import kept
 
 
 def trained(folder: Path, rows: Sequence[Mapping[str, Any]], **options: Any) -> Path:

@@ -20,8 +20,8 @@ from swift.core.errors import MachineError, PlanError, UserError
 from swift.core.events import read_events
 from swift.model.find import find_model
 from swift.reward import Answer
-from swift.run.drawn import Drawn, keep, kept, mark, rows_of
-from swift.run.replies import Replies
+from swift.run.rollout.drawn import Drawn, keep, kept, mark, rows_of
+from swift.run.rollout.replies import Replies
 
 SIZES: dict[str, Any] = {"group": 4, "max_tokens": 6, "batch_size": 8, "micro_batch_size": 4}
 
@@ -240,3 +240,11 @@ def test_two_ranks_draw_and_learn_what_one_process_does(
         for other in (two, base)
     )
     assert apart**0.5 < 0.01 * moved**0.5  # AdamW's first steps are of sign, noise or not
+
+
+def test_rollouts_that_teach_nothing_are_said_once(tmp_path: Path) -> None:
+    trained(tmp_path / "a", lambda answers: [0.5] * len(answers), max_steps=5)
+    said = [
+        e["text"] for e in read_events(tmp_path / "a" / "events.jsonl") if e["event"] == "warning"
+    ]
+    assert len([text for text in said if "had the same reward" in text]) == 1

@@ -22,12 +22,12 @@ from swift.reward import Answer
 from swift.reward.function import Function
 from swift.reward.model import RewardModel
 from swift.reward.together import judged
-from swift.run import scoring
 from swift.run.data import prepare
 from swift.run.export import merge
 from swift.run.given import Given
+from swift.run.rollout import scoring
+from swift.run.rollout.scoring import ScoringModel, judges
 from swift.run.save import restore
-from swift.run.scoring import ScoringModel, judges
 from swift.run.train import place
 from swift.seam.collate import Lay, collate
 from tests.kit import tiny_chat_model

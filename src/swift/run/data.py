@@ -25,7 +25,7 @@ from swift.plan.speech import trial
 from swift.recipe import Dataset
 from swift.run.given import NOTHING, Given
 from swift.run.kept import once, progress, written
-from swift.run.questions import questions
+from swift.run.rollout.questions import questions
 from swift.run.rows import Live, samples
 from swift.run.sizes import crowded, large
 

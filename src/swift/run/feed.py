@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from swift.parallel import Piece, Placement
     from swift.plan import Plan
     from swift.run.data import Prepared
-    from swift.run.rollout import RolloutFeed
+    from swift.run.rollout.feed import RolloutFeed
     from swift.run.streamed import StreamFeed
 
     AnyFeed: TypeAlias = "RunFeed | StreamFeed | RolloutFeed"

@@ -6,15 +6,19 @@ import hashlib
 import json
 import random
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from swift import __version__
 from swift.chat.source import choose
 from swift.chat.tokenize import Tokenizer
 from swift.checkpoint import CARD, Card, State, drop_old, write_state
+from swift.core.errors import Problem, WriteError
 from swift.core.files import sync_tree, usual_modes, write_text
 from swift.hub.shelf import commit_of
 from swift.model.quirks import made_of
@@ -71,6 +75,41 @@ def save(
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
     barrier()
+    with _told(aside):
+        _write(plan, placement, aside, ranks, step, facts, beside)
+    if ranks.rank == 0:
+        aside.rename(final)
+        sync_tree(run, deep=False)
+        drop_old(run, plan.recipe.train.keep)
+    barrier()
+    return final
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Say of a disk that is full or gone what it kept from being written.
+
+    Raises:
+        WriteError: So it is; what is half-written is never taken for a checkpoint.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        what = f"the checkpoint cannot be written: {error}"
+        fix = "make room on that disk; the run then goes on from the checkpoint before"
+        raise WriteError(Problem(where=str(folder), what=what, fix=fix)) from error
+
+
+def _write(
+    plan: Plan,
+    placement: Placement,
+    aside: Path,
+    ranks: Ranks,
+    step: int,
+    facts: dict[str, Any],
+    beside: Sequence[Piece],
+) -> None:
+    """Write all files of a checkpoint into its folder."""
     pieces = [*placement.state(), *_generators(ranks.rank, plan.device), *beside]
     write_state(aside, ranks.rank, pieces, {"python": _python_generator()})
     tuner = plan.recipe.tuner
@@ -91,11 +130,6 @@ def save(
         write_text(aside / CARD, _card(plan, step, facts).model_dump_json(indent=2) + "\n")
         usual_modes(aside)
         sync_tree(aside)
-        aside.rename(final)
-        sync_tree(run, deep=False)
-        drop_old(run, plan.recipe.train.keep)
-    barrier()
-    return final
 
 
 def _companions(plan: Plan, folder: Path, ends: Sequence[int]) -> None:

@@ -24,7 +24,8 @@ from swift.run.loop import Job, run
 from swift.run.packing import end_to_end
 from swift.run.reference import referred
 from swift.run.reporting import Reporting
-from swift.run.rollout import RolloutFeed, online
+from swift.run.rollout.feed import RolloutFeed
+from swift.run.rollout.opened import online
 from swift.run.save import restore, save, size_of
 from swift.run.schedule import rate
 from swift.run.signals import Signals

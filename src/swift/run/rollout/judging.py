@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swift.reward.together import judged
-from swift.run.drawn import valued
-from swift.run.speaking import Asked
+from swift.run.rollout.drawn import valued
+from swift.run.rollout.speaking import Asked
 from swift.run.world import from_rank_zero
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from swift.plan import Plan
     from swift.reward import Reward
     from swift.run.data import Prepared
-    from swift.run.drawing import Drawer
-    from swift.run.drawn import Drawn
+    from swift.run.rollout.drawing import Drawer
+    from swift.run.rollout.drawn import Drawn
 
 Told = dict[str, float]
 

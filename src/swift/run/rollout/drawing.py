@@ -22,10 +22,10 @@ from swift.core.errors import (
 )
 from swift.engine import Delta, Engine, Fresh, Request, Sampling, Served
 from swift.plan.rewarding import remembered
-from swift.run.drawn import Drawn
-from swift.run.replies import Replies
+from swift.run.rollout.drawn import Drawn
+from swift.run.rollout.replies import Replies
+from swift.run.rollout.speaking import Asked, Speaking
 from swift.run.signals import heard
-from swift.run.speaking import Asked, Speaking
 from swift.run.world import agreed, on_every_rank
 from swift.seam.device import address
 

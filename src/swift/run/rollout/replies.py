@@ -19,7 +19,7 @@ from swift.core.plugins import attribute
 if TYPE_CHECKING:
     from swift.chat.speaker import Speaker
     from swift.engine import Engine
-    from swift.run.speaking import Speaking
+    from swift.run.rollout.speaking import Speaking
 
 _LIMIT = 600.0
 """Seconds for all replies of a turn."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from swift.engine import Delta
-from swift.run.drawn import Drawn
+from swift.run.rollout.drawn import Drawn
 
 if TYPE_CHECKING:
     from swift.chat.message import Message, Sample

@@ -12,9 +12,9 @@ import pytest
 from swift.chat.message import Message, Sample
 from swift.method.grpo import Grpo
 from swift.reward import Answer, Reward
-from swift.run.drawn import Drawn
-from swift.run.judging import Asker, of_rewards
-from swift.run.speaking import Asked
+from swift.run.rollout.drawn import Drawn
+from swift.run.rollout.judging import Asker, of_rewards
+from swift.run.rollout.speaking import Asked
 
 
 class Told(Reward):

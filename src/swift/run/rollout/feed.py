@@ -21,28 +21,28 @@ from swift.dataset.batches import Schedule
 from swift.dataset.packs import packs
 from swift.method.grpo import Grpo
 from swift.parallel import Piece
-from swift.run.drawing import Drawer
-from swift.run.drawn import keep, kept, mark, rows_of
 from swift.run.feed import lay_of
-from swift.run.judging import Asker, of_lengths, of_rewards
 from swift.run.loop import with_constants
-from swift.run.scoring import judges
+from swift.run.rollout.drawing import Drawer
+from swift.run.rollout.drawn import keep, kept, mark, rows_of
+from swift.run.rollout.judging import Asker, of_lengths, of_rewards
 from swift.run.world import on_every_rank
 from swift.seam.collate import collate
 
 if TYPE_CHECKING:
     from swift.checkpoint import Card
-    from swift.core.env import Ranks
     from swift.dataset.encoded import Encoded
     from swift.parallel import Placement
     from swift.plan import Plan
     from swift.reward import Reward
     from swift.run.data import Prepared
-    from swift.run.drawn import Drawn
-    from swift.run.given import Given
+    from swift.run.rollout.drawn import Drawn
     from swift.seam.types import Batch
 
 Event = Callable[..., Any]
+
+_ALIKE = 3
+_MEND = "easier or harder questions, a larger `group`, or a reward of more than two values may help"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +106,9 @@ class RolloutFeed:
         """Questions that were drawn so far."""
 
         self._now: _Rollout | None = None
+        self._alike = 0
+        """Rollouts, the last ones, in which no answer was better than another."""
+
         self._restored: tuple[Path, int] | None = None
         """The checkpoint, and its world, whose constants `_now` has not got yet."""
 
@@ -233,6 +236,7 @@ class RolloutFeed:
         with on_every_rank():
             if self._drawer.rank == 0:
                 keep(self._folder, rollout, drawn)
+        self._watch(rollout, told)
         given, sizes = self._cut(rollout, drawn)
         seconds = {"rollout_seconds": round(time.monotonic() - clock, 3)}
         return _Rollout(
@@ -244,6 +248,13 @@ class RolloutFeed:
             sizes=sizes,
             told={**told, **of_lengths(drawn), **seconds},
         )
+
+    def _watch(self, rollout: int, told: Mapping[str, float]) -> None:
+        """Say it once where rollout after rollout teaches nothing."""
+        self._alike = self._alike + 1 if told.get("frac_reward_zero_std") == 1 else 0
+        if self._alike == _ALIKE:
+            text = f"in {_ALIKE} rollouts all answers to a question had the same reward: nothing is"
+            self._event("warning", text=f"{text} learnt so (up to rollout {rollout}); {_MEND}")
 
     def _cut(
         self, rollout: int, drawn: Sequence[Drawn]
@@ -295,34 +306,6 @@ class RolloutFeed:
         rows = with_constants(self._method, self._policy, self._frozen, flat)
         filled = iter([replace(b, rows=r) for b, r in zip(flat, rows, strict=True)])
         return [[next(filled) for _ in batches] for batches in given]
-
-
-def online(
-    plan: Plan,
-    prepared: Prepared,
-    policy: Placement,
-    frozen: Mapping[str, Placement],
-    ranks: Ranks,
-    given: Given,
-    folder: Path,
-    event: Event,
-    *,
-    asked_to_stop: Callable[[], int],
-    end_to_end: bool,
-) -> RolloutFeed:
-    """Return the feed of a plan whose method is online: its engine and its rewards are opened.
-
-    Raises:
-        PlanError: The engine cannot run the model, or a reward cannot judge.
-    """
-    rewards: tuple[Reward, ...] = ()
-    with on_every_rank():
-        if ranks.rank == 0:  # which alone asks them
-            rewards = judges(plan, ranks, given)
-    drawer = Drawer(plan, policy, ranks, event, asked_to_stop)
-    return RolloutFeed(
-        plan, prepared, policy, frozen, drawer, rewards, folder, event, end_to_end=end_to_end
-    )
 
 
 def _with(batch: Batch, columns: Mapping[str, Any]) -> Batch:
