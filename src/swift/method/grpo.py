@@ -35,7 +35,7 @@ class Grpo(Compared):
     scope: ClassVar[Literal["step", "rollout"]] = "rollout"
 
     variant: Literal["grpo", "dapo", "dr-grpo", "gspo", "rloo", "reinforce++", "cispo"] = "grpo"
-    """Whose choice the options are that are left `auto`: `swift/method/_variants.py`."""
+    """The paper that decides what is left `auto`: the table in docs/grpo.md."""
 
     group: int = Field(default=8, ge=2)
     """Answers that are drawn to each question."""
