@@ -116,7 +116,7 @@ class Recipe(Value):
     """What generates."""
 
     reward: Annotated[tuple[SerializeAsAny[Reward], ...], BeforeValidator(listed)] = ()
-    """What judges answers of online methods: see `swift list rewards`; FILE.py:FUNCTION; or maps."""
+    """What judges answers of online methods: see `swift list rewards`; FILE.py:FUNCTION; maps."""
 
     report: Annotated[tuple[SerializeAsAny[Report], ...], BeforeValidator(reported)] = ()
     """Where else the numbers of steps and validations go: tensorboard."""
