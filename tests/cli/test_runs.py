@@ -10,6 +10,7 @@ import pytest
 
 from swift.cli.history import curve
 from swift.cli.main import main
+from swift.run.rollout.drawn import Drawn, keep
 
 PLAN = {
     "recipe": {
@@ -198,3 +199,53 @@ def test_the_small_curve_falls_where_the_loss_does() -> None:
 def test_a_long_run_keeps_to_its_width_and_a_level_one_is_a_line() -> None:
     assert max(map(len, curve([(n, float(n % 7)) for n in range(1, 5000)]))) <= 75
     assert curve([(1, 2.0), (2, 2.0)])[0] == "2 |**"
+
+
+def test_where_answers_are_judged_the_reward_is_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = run(tmp_path / "drawn", step(1, 0.0, reward=0.2), step(2, -0.0, reward=0.7))
+    assert main(["runs", str(tmp_path)]) == 0
+    assert "reward 0.7000" in capsys.readouterr().out
+    assert main(["runs", "show", str(place)]) == 0
+    said = capsys.readouterr().out
+    assert "0.7000 after step 2; best 0.7000 after step 2" in said
+    assert "reward of steps 1 to 2" in said
+    assert "loss" not in said
+
+
+def test_answers_that_were_drawn_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = run(tmp_path / "drawn", step(1, 0.0, reward=0.2))
+    drawn = [
+        Drawn(
+            group=i,
+            origin=f"a.jsonl:{i}",
+            prompt=[1],
+            question=f"how many {i}",
+            ids=[2],
+            own=[True],
+            logprobs=[-0.5],
+            text=f"just {i}",
+            rewards={"accuracy": 1.0},
+            reward=1.0,
+        )
+        for i in range(6)
+    ]
+    keep(place, 0, drawn)
+    assert main(["runs", "show", str(place), "--samples", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "2 of 6 answers" in said
+    assert "how many 3  (a.jsonl:3)" in said
+    assert "just 3" in said
+    assert "1.0  (accuracy 1.0)" in said
+
+
+@pytest.mark.parametrize(("count", "why"), [("x", "no number"), ("0", "no number"), ("3", "drawn")])
+def test_samples_that_cannot_be_shown_are_a_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: str, why: str
+) -> None:
+    place = run(tmp_path / "other", step(1, 0.5))
+    assert main(["runs", "show", str(place), "--samples", count]) == 2
+    assert why in capsys.readouterr().err

@@ -10,6 +10,7 @@ from typing import Any
 
 from swift.checkpoint import checkpoints
 from swift.core.events import read_events
+from swift.run.history import headline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,9 @@ class Result:
         if self.history:
             first, last = self.history[0], self.history[-1]
             facts.append(("steps", f"{last['step']:,}"))
-            facts.append(("loss", f"{first['loss']:.4f} -> {last['loss']:.4f}"))
+            name = headline([first, last])
+            ends = " -> ".join(f"{step.get(name, float('nan')):.4f}" for step in (first, last))
+            facts.append((name, ends))
             facts.append(("tokens", f"{sum(e['tokens'] for e in self.history):,}"))
             facts.append(("seconds", f"{sum(e['seconds'] for e in self.history):,.1f}"))
         for key, value in (self.evaluations[-1] if self.evaluations else {}).items():

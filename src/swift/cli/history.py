@@ -10,11 +10,12 @@ from typing import Any
 
 from swift.cli.flags import Line
 from swift.cli.runs import read_recipe, read_run
+from swift.cli.samples import samples_of
 from swift.core.errors import Problem, UserError
 from swift.core.files import size_words
-from swift.run.history import History, number, read_history, series
+from swift.run.history import History, headline, number, read_history, series
 
-USAGE = "usage: swift runs show RUN [--draw] [--json]"
+USAGE = "usage: swift runs show RUN [--draw] [--samples 5] [--json]"
 
 _WIDE, _HIGH = 60, 8
 """Characters of the small curve."""
@@ -27,11 +28,15 @@ def show(line: Line, *, as_json: bool) -> int:
         UserError: There is no such folder, or a word is unknown.
     """
     drawn, line = line.pick("draw")
+    samples, line = line.pick("samples")
     if line.flags or len(line.files) != 2:
         more = [name for name, _ in line.flags] or "RUN"
         what = f"`swift runs show` does not take {' '.join(more)}" if line.flags else "name one run"
         raise UserError(Problem(what=what, fix=USAGE))
     folder = _found(line.files[1])
+    if samples:
+        print(_clean(samples_of(folder, samples)))
+        return 0
     history = read_history(folder / "events.jsonl")
     facts = told(folder, history)
     if drawn:
@@ -57,6 +62,7 @@ def told(folder: Path, history: History) -> dict[str, Any]:
         "step": history.steps[-1]["step"] if history.steps else 0,
         "total_steps": history.total_steps,
         "resumed": history.resumed,
+        "reward": _best(history.steps, "reward"),
         "loss": _best(history.steps),
         "validation": _best(history.evals),
         "metrics": {n: found[-1][1] for n in history.metrics() if (found := _either(history, n))},
@@ -123,14 +129,15 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _best(events: Sequence[Mapping[str, Any]]) -> dict[str, float | int] | None:
-    """Return the last and the lowest loss, each with its step."""
-    points = series(events, "loss")
+def _best(events: Sequence[Mapping[str, Any]], name: str = "loss") -> dict[str, float | int] | None:
+    """Return the last and the lowest loss, or the highest reward, each with its step."""
+    points = series(events, name)
     if not points:
         return None
-    step, low = min(points, key=lambda point: point[1])
+    found = max if name == "reward" else min
+    step, best = found(points, key=lambda point: point[1])
     last_step, last = points[-1]
-    return {"last": last, "last_step": last_step, "best": low, "best_step": step}
+    return {"last": last, "last_step": last_step, "best": best, "best_step": step}
 
 
 def _either(history: History, name: str) -> list[tuple[int, float]]:
@@ -183,7 +190,8 @@ def _page(facts: Mapping[str, Any], history: History) -> str:
         "model": facts["model"],
         "data": ", ".join(facts["data"]),
         "steps": f"{facts['step']}" + (f" of {of}" if of else "") + _times(facts["resumed"]),
-        "loss": _losses(facts["loss"]),
+        "reward": _losses(facts["reward"]),
+        "loss": "" if facts["reward"] else _losses(facts["loss"]),
         "validation": _losses(facts["validation"]),
         "metrics": "  ".join(f"{name} {value:.4g}" for name, value in facts["metrics"].items()),
         "speed": _speed(facts),
@@ -196,9 +204,10 @@ def _page(facts: Mapping[str, Any], history: History) -> str:
         "recipe": facts["recipe"].strip(),
     }
     page = [_row(name, text) for name, text in rows.items() if text]
-    points = series(history.steps, "loss")
+    name = headline(history.steps)
+    points = series(history.steps, name)
     if len(points) > 1:
-        page += ["", f"loss of steps {points[0][0]} to {points[-1][0]}", *curve(points)]
+        page += ["", f"{name} of steps {points[0][0]} to {points[-1][0]}", *curve(points)]
     return _clean("\n".join(page))
 
 

@@ -18,14 +18,15 @@ SILENT_AFTER = 600
 """Seconds without an event after which a run that never ended counts as broken off."""
 
 HELP = """usage: swift runs [FOLDER] [--json]
-       swift runs show RUN [--draw] [--json]
+       swift runs show RUN [--draw] [--samples 5] [--json]
 
 List the runs in FOLDER (default: runs), or tell all of one: a folder, or a name in runs.
 
-  --draw  draw RUN/curves.png anew from its events
-  --json  print JSON"""
+  --draw     draw RUN/curves.png anew from its events
+  --samples  print so many of the answers that were drawn last, with what rewards said
+  --json     print JSON"""
 
-_HEAD = ("name", "method", "model", "state", "step", "loss", "age")
+_HEAD = ("name", "method", "model", "state", "step", "result", "age")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,10 @@ class Run:
     """0 where the run has not said."""
 
     loss: float | None = None
-    """The last one logged."""
+    """Of its last step."""
+
+    reward: float | None = None
+    """Of its last step, where answers are judged: then the loss says nothing."""
 
     changed: float = 0.0
     """When its last event was written, in seconds since 1970."""
@@ -90,7 +94,9 @@ def read_run(place: Path) -> Run:
     recipe = read_recipe(place)
     seen: dict[str, Any] = {}
     for event in read_events(place / "events.jsonl"):
-        seen.update({k: v for k, v in event.items() if k in ("step", "loss", "total_steps")})
+        known = ("step", "loss", "reward", "total_steps")
+        named = known if event["event"] == "step" else ("step", "total_steps")
+        seen.update({k: v for k, v in event.items() if k in named})
         seen["last"] = event
     changed = max(p.lstat().st_mtime for p in [*place.iterdir()] or [place])
     return Run(
@@ -101,6 +107,7 @@ def read_run(place: Path) -> Run:
         step=whole(seen.get("step")),
         total_steps=whole(seen.get("total_steps")),
         loss=number(seen.get("loss")),
+        reward=number(seen.get("reward")),
         changed=changed,
     )
 
@@ -129,9 +136,10 @@ def _state(last: Mapping[str, Any] | None, silent: float) -> str:
 
 
 def _row(run: Run, now: float) -> tuple[str, ...]:
-    loss = "" if run.loss is None else f"{run.loss:.4f}"
+    result = "" if run.loss is None else f"loss {run.loss:.4f}"
+    result = result if run.reward is None else f"reward {run.reward:.4f}"
     step = f"{run.step}/{run.total_steps}" if run.total_steps else str(run.step)
-    return (run.name, run.method, run.model, run.state, step, loss, _age(now - run.changed))
+    return (run.name, run.method, run.model, run.state, step, result, _age(now - run.changed))
 
 
 def _age(seconds: float) -> str:

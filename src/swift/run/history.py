@@ -68,6 +68,11 @@ def series(events: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, fl
     return [(step, value) for step, value in found if value is not None]
 
 
+def headline(events: Sequence[Mapping[str, Any]]) -> str:
+    """Return what tells how a run goes: the reward where answers are judged, else the loss."""
+    return "reward" if any("reward" in event for event in events) else "loss"
+
+
 def read_history(path: Path) -> History:
     """Return what an events.jsonl tells; an empty History where there is none."""
     kept: dict[str, dict[int, Mapping[str, Any]]] = {"step": {}, "eval": {}}

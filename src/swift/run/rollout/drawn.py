@@ -43,6 +43,9 @@ class Drawn:
     prompt: Sequence[int]
     """Its tokens."""
 
+    question: str = ""
+    """Its last message, for people."""
+
     ids: Sequence[int]
     """All tokens after the prompt: what the model said, and replies to it."""
 

@@ -143,7 +143,10 @@ def of_rewards(drawn: Sequence[Drawn]) -> Told:
     known: list[Any] = [reward for group in groups for reward in group]
     if known:
         spreads = [pstdev(group) for group in groups if group]
-        told |= {"reward": fmean(known), "reward_std": fmean(spreads)}
+        told["reward"] = fmean(known)
+        if max(map(len, groups)) == 1:  # held-out questions have one answer each: nothing spreads
+            return told
+        told["reward_std"] = fmean(spreads)
         told |= {"frac_reward_zero_std": spreads.count(0.0) / len(spreads)}
     return told
 

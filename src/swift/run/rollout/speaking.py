@@ -61,6 +61,7 @@ class Speaking:
             group=self.asked.group,
             origin=self.asked.sample.origin,
             prompt=self.asked.prompt,
+            question=self.sample.chosen[-1].content,
             ids=self.ids,
             own=self._own,
             logprobs=self._logprobs,
