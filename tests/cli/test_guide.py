@@ -123,7 +123,7 @@ def test_a_wrong_answer_is_explained_and_asked_for_again(
     assert main(["guide", "--serve", "no", "--strategy", "none"]) == 0
     out = capsys.readouterr().out
     assert "there is no model `no-such-model`" in out
-    assert "`rlhf` is none of cpo, dpo, kto," in out
+    assert "`rlhf` is none of cpo, dpo, grpo, kto," in out
     assert "there is no data set `nowhere.jsonl`" in out
     assert out.count("Please answer again.") == 3
 
@@ -133,7 +133,7 @@ def test_three_wrong_answers_end_it(
 ) -> None:
     answer(monkeypatch, "nano", "a", "b", "c", "sft")
     assert main(["guide"]) == 2
-    assert "`c` is none of cpo, dpo, kto," in capsys.readouterr().err
+    assert "`c` is none of cpo, dpo, grpo, kto," in capsys.readouterr().err
     assert not Path("runs").exists()
 
 
