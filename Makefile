@@ -12,7 +12,7 @@ setup: ## make .venv with everything that development needs
 demo: ## the whole journey on the embedded model: train, score, merge, serve, ask
 	@./yichuidingyin.sh --demo
 
-test: setup ## all tests (about 7 minutes on two cores)
+test: setup ## all tests (about 20 minutes on two cores)
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile
 
 test-quick: setup ## all tests but the slow ones
