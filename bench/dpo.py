@@ -19,7 +19,9 @@ BATCH, RATE, LENGTH = 8, 1e-4, 1024
 
 def ours(model: str, data: str, tuner: str, folder: str) -> dict[str, float]:
     """Train with `swift.train_dpo`."""
-    import peft  # noqa: F401 - imports are not counted
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401 - imports are not counted
+    import peft  # noqa: F401 - as above
     import torch
     import transformers  # noqa: F401 - as above
 

@@ -30,7 +30,9 @@ def reward(prompts: Any, completions: Any, completion_ids: list[list[int]]) -> l
 
 def ours(model: str, data: str, tuner: str, steps: str, folder: str) -> dict[str, float]:
     """Train with `swift.train_grpo`."""
-    import peft  # noqa: F401 - imports are not counted
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401 - imports are not counted
+    import peft  # noqa: F401 - as above
     import torch
     import transformers  # noqa: F401 - as above
 

@@ -41,7 +41,7 @@ class Panel:
 
 
 def panels(history: History) -> list[Panel]:
-    """Return what is worth a panel: all that has a point, the loss first."""
+    """Return what is worth a panel: all that has a point and moves, the loss first."""
     fixed = (("loss", "loss"), ("learning rate", "learning_rate"), ("gradient norm", "grad_norm"))
     metrics = sorted(history.metrics(), key=lambda name: not name.startswith("reward"))
     named = [*fixed, *((name, name) for name in metrics)]
@@ -53,7 +53,17 @@ def panels(history: History) -> list[Panel]:
         )
         for title, name in named
     ]
-    return [panel for panel in found if panel.train or panel.held_out][:_MOST]
+    return [p for n, p in enumerate(found) if (n < len(fixed) or not _level(p)) and _any(p)][:_MOST]
+
+
+def _any(panel: Panel) -> bool:
+    return bool(panel.train or panel.held_out)
+
+
+def _level(panel: Panel) -> bool:
+    """Return whether a metric was the same all along, which needs no picture."""
+    values = [value for _, value in (*panel.train, *panel.held_out)]
+    return len(values) > 2 and min(values) == max(values)
 
 
 def draw(folder: Path) -> Path | None:
