@@ -42,6 +42,11 @@ class Method(Component):
     """The task where none is said: see `Recipe.task`."""
 
     @property
+    def weighed(self) -> Mapping[str, float]:
+        """Weights of tokens as labels, by their texts: see `Likelihood.token_weights`."""
+        return {}
+
+    @property
     def alike(self) -> int:
         """How many sequences begin with the same words: those of an item, or of a question."""
         return len(self.sides) - self.aside

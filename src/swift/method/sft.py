@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @methods.add("sft")
 class Sft(Likelihood):
-    """L = -1/W * sum_t log p(y_t | y_<t); W counts the supervised tokens of the whole step."""
+    """L = -1/W * sum_t w_t log p(y_t | y_<t); W sums the weights w of the step's learnt tokens."""
 
     loss_on: Literal["answers", "last", "all"] = "answers"
     """Which tokens are learnt: all that the assistant says, what it says after the user has spoken
@@ -30,12 +30,7 @@ class Sft(Likelihood):
 
     def terms(self, out: Outputs, rows: Rows) -> Terms:
         """Sum over N tokens, in nats."""
-        from swift.seam.types import Terms
-
         if self.loss == "nll":
             return super().terms(out, rows)
         p_N = out.logp_N.detach().exp()
-        return Terms(
-            total={"tokens": -(p_N * out.logp_N).sum()},
-            metrics={"nll_loss": (-out.logp_N.detach().sum(), rows.tokens)},
-        )
+        return self._summed(-p_N * out.logp_N, out, rows, plain=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from swift.core.device import CPU
 from swift.core.env import cache_home
-from swift.core.errors import PlanError, Problem
+from swift.core.errors import PlanError, Problem, UserError
 from swift.core.machine import Machine, machine
 from swift.core.plugins import used
 from swift.model.abilities import served
@@ -61,6 +62,7 @@ def resolve(
             )
         )
     judging = judges(recipe, problems)
+    problems += _of_tokens(recipe, facts)
     strategy = _strategy(recipe, processes, problems)
     template, verdict = decided(recipe, facts, problems)
     if problems:
@@ -198,6 +200,20 @@ def _of_answering(recipe: Recipe, facts: ModelFacts) -> list[str]:
         else ("after `swift merge`, transformers' generate can")
     )
     return [f"the torch engine cannot answer with it: {why}; {can}"] if why else []
+
+
+def _of_tokens(recipe: Recipe, facts: ModelFacts) -> Sequence[Problem]:
+    """Return which of the tokens that have weights the model has not."""
+    if not recipe.method.weighed:
+        return ()
+    from swift.chat.tokenize import Tokenizer  # which takes its time, as numpy does
+    from swift.seam.weighing import rules_of
+
+    try:
+        rules_of(recipe.method.weighed, Tokenizer.load(facts.voice))
+    except UserError as error:
+        return error.problems
+    return ()
 
 
 def _of_rows(plan: Plan) -> list[str]:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from swift.chat.tokenize import Tokenizer
 from swift.checkpoint import Card, read_card
 from swift.core.errors import PlanError, Problem
 from swift.dataset.batches import Schedule
 from swift.dataset.packs import packs
 from swift.seam.collate import Lay, collate
 from swift.seam.types import Batch
+from swift.seam.weighing import Rule, rules_of
 
 if TYPE_CHECKING:
     from swift.dataset.encoded import Encoded
@@ -91,7 +93,14 @@ def lay_of(plan: Plan, pad_id: int, *, end_to_end: bool) -> Lay:
         shared=end_to_end and plan.shared,
         aside=method.aside,
         scored="score" in method.needs,
+        rules=weighing(plan),
     )
+
+
+def weighing(plan: Plan) -> tuple[Rule, ...]:
+    """Return what some tokens weigh in the method's mean."""
+    said = plan.recipe.method.weighed
+    return rules_of(said, Tokenizer.load(plan.model.voice)) if said else ()
 
 
 def held_out(plan: Plan, held: Encoded | None, lay: Lay, placement: Placement) -> list[list[Batch]]:

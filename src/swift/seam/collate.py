@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from swift.seam.types import IGNORE, Batch, Rows
+from swift.seam.weighing import Rule, weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +44,9 @@ class Lay:
     scored: bool = False
     """Whether a sequence has one supervised position, its last token, with no label to predict."""
 
+    rules: tuple[Rule, ...] = ()
+    """What some tokens weigh as labels: with any, `Rows.columns` has "weight_N"."""
+
 
 def collate(encoded: Encoded, items: Sequence[int], lay: Lay) -> Batch:
     """Return a micro-batch of `items`: all chosen rows first, then all rejected ones.
@@ -52,7 +56,7 @@ def collate(encoded: Encoded, items: Sequence[int], lay: Lay) -> Batch:
     counts: it keeps ranks in step.
     """
     if not items:
-        filler = _filler(lay.pad_id, encoded.columns)
+        filler = _filler(lay.pad_id, encoded.columns, weighed=bool(lay.rules))
         return replace(filler, aside=filler) if lay.aside else filler
     main = encoded.sides - lay.aside
     batch = _of_sides(encoded, items, range(main), lay)
@@ -71,6 +75,10 @@ def _of_sides(encoded: Encoded, items: Sequence[int], sides: range, lay: Lay) ->
         f"{name}_B": torch.from_numpy(encoded.column(name, items, sides))
         for name in encoded.columns
     }
+    if lay.rules:  # of rows in their order, as both layouts have them
+        columns["weight_N"] = torch.from_numpy(
+            np.concatenate([_weights(ids, marks, lay) for ids, marks in sequences])
+        )
     return replace(
         made,
         rows=replace(made.rows, columns=columns),
@@ -149,10 +157,21 @@ def _labels(ids: NDArray[np.int32], supervised: NDArray[np.bool_], lay: Lay) -> 
     return labels
 
 
-def _filler(pad_id: int, columns: Mapping[str, object]) -> Batch:
+def _weights(
+    ids: NDArray[np.int32], supervised: NDArray[np.bool_], lay: Lay
+) -> NDArray[np.float64]:
+    """Return the weight of each label of a sequence."""
+    counted = _labels(ids, supervised, lay)[:-1] != IGNORE
+    found: NDArray[np.float64] = weights(ids, lay.rules)[1:][counted]
+    return found
+
+
+def _filler(pad_id: int, columns: Mapping[str, object], *, weighed: bool) -> Batch:
     ids_BT = torch.full((1, 2), pad_id)
     empty = torch.zeros(0, dtype=torch.int64)
     none: dict[str, Tensor] = {f"{name}_B": torch.zeros(0, dtype=torch.float64) for name in columns}
+    if weighed:
+        none["weight_N"] = torch.zeros(0, dtype=torch.float64)
     return Batch(
         inputs={"input_ids": ids_BT},
         labels_BT=torch.full_like(ids_BT, IGNORE),
