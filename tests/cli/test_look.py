@@ -79,8 +79,8 @@ def test_runs_prints_a_table(
     run(tmp_path / "runs" / "a", STARTED, STEPPED, age=7200)
     assert main(["runs"]) == 0
     head, row = capsys.readouterr().out.splitlines()
-    assert head.split() == ["name", "method", "model", "state", "step", "loss", "age"]
-    assert row.split() == ["a", "dpo", "nano", "broken", "off", "3/9", "0.2500", "2", "h"]
+    assert head.split() == ["name", "method", "model", "state", "step", "result", "age"]
+    assert row.split() == ["a", "dpo", "nano", "broken", "off", "3/9", "loss", "0.2500", "2", "h"]
     assert main(["runs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["loss"] == 0.25
 
