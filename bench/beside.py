@@ -19,6 +19,18 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
 }
 
+PLAIN = {
+    "lr_scheduler_type": "constant",
+    "gradient_checkpointing": False,
+    "bf16": False,
+    "use_cpu": True,
+    "report_to": "none",
+    "save_strategy": "no",
+    "logging_steps": 1,
+    "disable_tqdm": True,
+}
+"""Options of TRL's trainers that ours has as well, or that cost it nothing."""
+
 Side = Callable[..., dict[str, float]]
 """Trains and returns figures, `cpu_s` among them; its last argument is an empty folder."""
 
@@ -26,6 +38,12 @@ Side = Callable[..., dict[str, float]]
 def cpu_s() -> float:
     """Return user + system seconds of this process and the children it has waited for."""
     return sum(os.times()[:4])
+
+
+def steps_of(run: str) -> list[dict[str, float]]:
+    """Return the step events of a run of ours."""
+    lines = Path(run, "events.jsonl").read_text(encoding="utf-8").splitlines()
+    return [event for line in lines if (event := json.loads(line))["event"] == "step"]
 
 
 def is_side(sides: Mapping[str, Side]) -> bool:

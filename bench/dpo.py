@@ -12,7 +12,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from beside import compare, cpu_s, is_side, pairs_of_rows, parser
+from beside import PLAIN, compare, cpu_s, is_side, pairs_of_rows, parser, steps_of
 
 BATCH, RATE, LENGTH = 8, 1e-4, 1024
 
@@ -43,8 +43,7 @@ def ours(model: str, data: str, tuner: str, folder: str) -> dict[str, float]:
         schedule="constant",
         output_dir=folder + "/run",
     )
-    events = [json.loads(x) for x in Path(folder, "run", "events.jsonl").read_text().splitlines()]
-    steps = [e for e in events if e["event"] == "step"]
+    steps = steps_of(folder + "/run")
     assert done and torch.get_num_threads() == 1
     return {"cpu_s": cpu_s() - begun, "steps": len(steps), "loss": steps[-1]["loss"]}
 
@@ -75,15 +74,8 @@ def theirs(model: str, data: str, tuner: str, folder: str) -> dict[str, float]:
         per_device_train_batch_size=BATCH,
         num_train_epochs=1,
         learning_rate=RATE,
-        lr_scheduler_type="constant",
         max_length=LENGTH,
-        gradient_checkpointing=False,
-        bf16=False,
-        use_cpu=True,
-        report_to="none",
-        save_strategy="no",
-        logging_steps=1,
-        disable_tqdm=True,
+        **PLAIN,
     )
     lora = LoraConfig(r=8, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     trainer = DPOTrainer(

@@ -13,7 +13,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from beside import compare, cpu_s, is_side, pairs_of_rows, parser
+from beside import PLAIN, compare, cpu_s, is_side, pairs_of_rows, parser, steps_of
 
 GROUP, TOKENS, RATE, LENGTH = 8, 64, 1e-4, 1024
 
@@ -58,8 +58,7 @@ def ours(model: str, data: str, tuner: str, steps: str, folder: str) -> dict[str
         schedule="constant",
         output_dir=folder + "/run",
     )
-    events = [json.loads(x) for x in Path(folder, "run", "events.jsonl").read_text().splitlines()]
-    done = [e for e in events if e["event"] == "step"]
+    done = steps_of(folder + "/run")
     assert torch.get_num_threads() == 1
     length = statistics.fmean(e["completions/mean_length"] for e in done)
     return {"cpu_s": cpu_s() - begun, "steps": len(done), "tokens": length}
@@ -82,16 +81,9 @@ def theirs(model: str, data: str, tuner: str, steps: str, folder: str) -> dict[s
         max_completion_length=TOKENS,
         max_steps=int(steps),
         learning_rate=RATE,
-        lr_scheduler_type="constant",
         loss_type="grpo",
         beta=0.0,
-        gradient_checkpointing=False,
-        bf16=False,
-        use_cpu=True,
-        report_to="none",
-        save_strategy="no",
-        logging_steps=1,
-        disable_tqdm=True,
+        **PLAIN,
     )
     lora = LoraConfig(r=8, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     trainer = GRPOTrainer(

@@ -35,15 +35,7 @@ HELD_OUT_SEED = 20261121
 chosen."""
 
 WAY: dict[str, Any] = {
-    "tuner": "full",
-    "variant": "dapo",
-    "group": 4,
-    "temperature": 1.5,
-    "max_tokens": 8,
-    "batch_size": 96,
-    "micro_batch_size": 48,
-    "learning_rate": 1e-3,
-    "max_steps": 80,
+    "recipe": Path(__file__).parents[1] / "recipes" / "grpo.yaml",
     "save_every": 20,
     "keep": 4,
 }

@@ -24,7 +24,8 @@ def samples_of(folder: Path, asked: str) -> str:
     files = sorted((folder / "rollouts").glob("*.jsonl"))
     if not files:
         what = f"{folder} has drawn no answers: only online methods do (`swift grpo`)"
-        raise UserError(Problem(where="--samples", what=what))
+        fix = "`swift runs` lists the runs and their methods"
+        raise UserError(Problem(where="--samples", what=what, fix=fix))
     lines = files[-1].read_text(encoding="utf-8").splitlines()
     step = max(1, len(lines) // int(asked))  # from all groups, not the first alone
     chosen = [json.loads(line) for line in lines[::step][: int(asked)]]

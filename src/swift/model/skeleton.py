@@ -60,7 +60,7 @@ def skeleton(facts: ModelFacts, attention: str, *, scored: bool = False) -> nn.M
         if error.args == (attention,):
             raise  # a KeyError: the architecture looks its attention up in a table of its own
         raise _unbuilt(facts, error) from error
-    model.tie_weights()  # type: ignore[operator]
+    model.tie_weights()  # type: ignore[operator]  # of transformers
     _fill_buffers(model, Path(facts.folder))
     if scored:
         pad_in(model, facts)

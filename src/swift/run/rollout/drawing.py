@@ -231,10 +231,12 @@ class Drawer:
         """
         if delta.finish in ("error", "cancelled"):
             what = f"the engine failed while it drew an answer: {delta.error or delta.finish}"
-            raise TrainingError(Problem(where="engine", what=what))
+            fix = "where memory ran out: a smaller `engine.max_batch` or `method.max_tokens`"
+            raise TrainingError(Problem(where="engine", what=what, fix=fix))
         if delta.version != self._version:
             what = "the engine was started anew, and has not the policy's weights"
-            raise MachineError(Problem(where="engine", what=what))
+            fix = "let no other run give weights to the same server"
+            raise MachineError(Problem(where="engine", what=what, fix=fix))
 
 
 def _opened(plan: Plan, ranks: Ranks) -> Engine:

@@ -50,10 +50,6 @@ class _Rollout:
     """Answers, cut into steps."""
 
     number: int
-    begin: int
-    """Questions that were drawn before it."""
-
-    end: int
     steps: Sequence[Sequence[Batch]]
     """This rank's micro-batches of each step, with their constants."""
 
@@ -64,6 +60,7 @@ class _Rollout:
     """(answers, tokens) of each step, over all ranks."""
 
     told: Mapping[str, float]
+    """Rewards and lengths of its answers, for the events of its steps."""
 
 
 class RolloutFeed:
@@ -130,7 +127,6 @@ class RolloutFeed:
         if self._now is None or self._now.number != rollout:
             self._now = None  # its memory goes before the next one's comes
             self._now = self._roll(rollout, number)
-            self._drawn = self._now.end
         return list(self._now.steps[place % self._method.steps])
 
     def size(self, number: int) -> tuple[int, int]:
@@ -164,12 +160,10 @@ class RolloutFeed:
     # --- checkpoints -------------------------------------------------------------------------
 
     def position(self, done: int) -> dict[str, int]:
-        """Return how many questions were drawn before the rollout that `done` steps are in."""
-        inside = self._now is not None and done % self._method.steps_of_rollout
-        if not (inside and (now := self._now)):
+        """Return how many questions were drawn, and in a rollout the digest of its answers."""
+        if self._now is None or done % self._method.steps_of_rollout == 0:
             return {"drawn": self._drawn}
-        mine = {"begin": now.begin, "end": now.end, "mark": mark(self._folder, now.number)}
-        return {"drawn": self._drawn, **mine}
+        return {"drawn": self._drawn, "mark": mark(self._folder, self._now.number)}
 
     def pieces(self, done: int) -> list[Piece]:
         """Return the constants of the rollout that `done` steps are in the middle of."""
@@ -195,8 +189,6 @@ class RolloutFeed:
         given, sizes = self._cut(rollout, drawn)
         self._now = _Rollout(
             number=rollout,
-            begin=at["begin"],
-            end=at["end"],
             steps=given,
             given=given,
             sizes=sizes,
@@ -231,23 +223,22 @@ class RolloutFeed:
         """Draw, judge, keep and cut a rollout."""
         clock = time.monotonic()
         self._drawer.sync(version)
-        begin = self._drawn
-        drawn, told, end = self._asker.groups(rollout, begin, self._questions)
+        drawn, told, end = self._asker.groups(rollout, self._drawn, self._questions)
         with on_every_rank():
             if self._drawer.rank == 0:
                 keep(self._folder, rollout, drawn)
         self._watch(rollout, told)
         given, sizes = self._cut(rollout, drawn)
         seconds = {"rollout_seconds": round(time.monotonic() - clock, 3)}
-        return _Rollout(
+        made = _Rollout(
             number=rollout,
-            begin=begin,
-            end=end,
             steps=self._with_constants(given),
             given=given,
             sizes=sizes,
             told={**told, **of_lengths(drawn), **seconds},
         )
+        self._drawn = end  # at last: what fails before begins again where it began
+        return made
 
     def _watch(self, rollout: int, told: Mapping[str, float]) -> None:
         """Say it once where rollout after rollout teaches nothing."""

@@ -131,7 +131,8 @@ class Replies:
             if monotonic() > end:
                 late = [one.sample.origin for n, one in enumerate(ended) if n not in found]
                 what = f"`{self._path}` gave no reply in {_LIMIT:g} s: {', '.join(late[:3])}"
-                raise MachineError(Problem(where="method.turns", what=what))
+                fix = "let it give up by itself, and return None"
+                raise MachineError(Problem(where="method.turns", what=what, fix=fix))
         replies = []
         for number in range(len(ended)):
             reply = found[number]

@@ -191,7 +191,7 @@ def _opened(facts: ModelFacts, adapter: Path | None, plan: Plan) -> nn.Module:
     weights = open_weights(facts, shapes, scored=True)
     state = {name: weights.read(name).to(dtype) for name in shapes}
     model.load_state_dict(state | head, assign=True, strict=False)
-    model.tie_weights()  # type: ignore[operator]
+    model.tie_weights()  # type: ignore[operator]  # of transformers
     if adapter is not None:
         model = applied(model, adapter).to(dtype)
     return model.requires_grad_(False).eval()
